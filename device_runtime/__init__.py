@@ -1,0 +1,1 @@
+"""The half of Reverie that runs on the edge box: numpy, OpenCV and onnxruntime-training, never torch."""

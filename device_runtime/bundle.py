@@ -1,0 +1,203 @@
+"""What the exporter writes and the device reads: the contract between the two halves.
+
+A bundle is a folder with a `manifest.json` that names every other file with its SHA-256 and size. Models whose
+weights change on the device (solver, generator, discriminator) are plain ONNX files; the manifest says at which
+byte each weight lies, so that a box without the onnx package can read them and write new ones in place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from reverie.device_runtime.errors import BundleError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+MODELS = ("solver", "generator", "discriminator")
+REQUIRED_FILES = (
+    *(f"{model}.onnx" for model in MODELS),
+    *(
+        f"{model}_train/{part}"
+        for model in MODELS
+        for part in ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint")
+    ),
+    "synthesis_image.onnx",
+    "synthesis_noise.onnx",
+)
+
+Weights = dict[str, np.ndarray]
+"""Parameter name → float32 array."""
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Fingerprint of one file: SHA-256 in hex and size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """Where a float32, little-endian tensor lies in its model file: first byte and shape."""
+
+    offset: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image file or frame becomes a solver input: (pixel - mean) / scale, channels first.
+
+    `resize` is "exact" (another size is refused) or "stretch"; `colour` is "grey" or "rgb".
+    """
+
+    height: int
+    width: int
+    colour: str
+    resize: str = "exact"
+    mean: float = 127.5
+    scale: float = 127.5
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that a device must know about a bundle besides the graphs themselves."""
+
+    name: str
+    created: str
+    classes: tuple[str, ...]
+    slots: int
+    input_shape: tuple[int, ...]
+    noise_size: int
+    conditional: bool
+    preprocessing: Preprocessing
+    files: dict[str, FileRecord]
+    tensors: dict[str, dict[str, TensorRecord]]
+    parity: dict[str, Any] = field(default_factory=dict)
+    tools: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+    unknown: dict[str, Any] = field(default_factory=dict)
+    """Fields of a newer writer, kept so that they survive a rewrite."""
+
+    def to_json(self) -> str:
+        """The manifest as it is written to disk."""
+        values = dataclasses.asdict(self)
+        values |= values.pop("unknown")
+        return json.dumps(values, indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: Path) -> Manifest:
+        """Parse and check a manifest; `where` is named in errors. Raises BundleError."""
+        try:
+            values = json.loads(text)
+            version = values["format"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise BundleError(f"{where} is no bundle manifest: export the bundle again") from None
+        if version != FORMAT:
+            raise BundleError(
+                f"{where} has format {version!r}, this Reverie reads format {FORMAT}: "
+                "update Reverie or export the bundle again"
+            )
+        known = {f.name for f in dataclasses.fields(cls)} - {"unknown"}
+        try:
+            fields = {name: values[name] for name in known if name in values}
+            fields["unknown"] = {name: values[name] for name in values if name not in known}
+            fields["classes"] = tuple(str(label) for label in values["classes"])
+            fields["input_shape"] = tuple(int(n) for n in values["input_shape"])
+            fields["preprocessing"] = Preprocessing(**values["preprocessing"])
+            fields["files"] = {path: FileRecord(**record) for path, record in values["files"].items()}
+            fields["tensors"] = {
+                model: {
+                    name: TensorRecord(int(t["offset"]), tuple(int(n) for n in t["shape"]))
+                    for name, t in tensors.items()
+                }
+                for model, tensors in values["tensors"].items()
+            }
+            manifest = cls(**fields)
+            manifest._check()
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise BundleError(f"{where} is not a complete manifest ({error}): export the bundle again") from None
+        return manifest
+
+    def _check(self) -> None:
+        """Raise ValueError, or KeyError, where what was read cannot be used."""
+        how = self.preprocessing
+        sizes = (self.slots, self.noise_size, *self.input_shape, how.height, how.width)
+        if not all(type(size) is int and size > 0 for size in sizes):
+            raise ValueError("a size is not a positive whole number")
+        if not 0 < len(set(self.classes)) == len(self.classes) <= self.slots:
+            raise ValueError("class names are missing, twice the same or more than the class slots")
+        if how.colour not in {"grey", "rgb"} or how.resize not in {"exact", "stretch"} or not float(how.scale):
+            raise ValueError("the preprocessing is unknown")
+        if not isinstance(self.name, str) or not isinstance(self.created, str):
+            raise TypeError("name and date are no text")
+        for path in self.files:
+            parts = PurePosixPath(path).parts
+            if not parts or parts[0] == "/" or {"..", "."} & set(parts) or "\\" in path or path == MANIFEST:
+                raise ValueError(f"it names {path!r}, which lies outside the bundle")
+        for path in REQUIRED_FILES:
+            if path not in self.files:
+                raise ValueError(f"it does not name {path}")
+        if not all(model in self.tensors for model in MODELS) or "active" not in self.tensors["solver"]:
+            raise ValueError("it does not say where the weights lie")
+
+
+def fingerprint(content: bytes) -> FileRecord:
+    """SHA-256 and size of `content`."""
+    return FileRecord(hashlib.sha256(content).hexdigest(), len(content))
+
+
+def read_verified(folder: Path, name: str, record: FileRecord) -> bytes:
+    """Content of `folder/name`, which must match `record`. Raises BundleError."""
+    try:
+        content = (folder / name).read_bytes()
+    except OSError:
+        raise BundleError(f"{folder} lacks {name}: copy the bundle again") from None
+    if len(content) != record.size:
+        raise BundleError(f"{folder / name} has {len(content)} bytes instead of {record.size}: copy the bundle again")
+    if fingerprint(content) != record:
+        raise BundleError(f"{folder / name} was altered (its SHA-256 differs): copy the bundle again")
+    return content
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a bundle folder. Raises BundleError."""
+    path = folder / MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise BundleError(f"{folder} is no bundle: it has no readable {MANIFEST}") from None
+    return Manifest.from_json(text, path)
+
+
+def read_weights(model: bytes, tensors: Mapping[str, TensorRecord]) -> Weights:
+    """Copies of the float32 tensors that lie in `model` at the places that `tensors` names."""
+    weights = {}
+    for name, record in tensors.items():
+        count = math.prod(record.shape)
+        if min(record.offset, *record.shape, 0) < 0 or record.offset + 4 * count > len(model):
+            raise BundleError(f"tensor {name} lies outside its model file: export the bundle again")
+        flat = np.frombuffer(model, dtype="<f4", count=count, offset=record.offset)
+        weights[name] = flat.reshape(record.shape).astype(np.float32)
+    return weights
+
+
+def write_weights(model: bytes, tensors: Mapping[str, TensorRecord], weights: Mapping[str, np.ndarray]) -> bytes:
+    """`model` with each of `weights` put in place; names without a place are refused with BundleError."""
+    patched = bytearray(model)
+    for name, value in weights.items():
+        if name not in tensors or tuple(value.shape) != tensors[name].shape:
+            raise BundleError(f"weight {name} {value.shape} has no place in the model: export the bundle again")
+        content = np.ascontiguousarray(value, dtype="<f4").tobytes()
+        patched[tensors[name].offset : tensors[name].offset + len(content)] = content
+    return bytes(patched)

@@ -1,0 +1,159 @@
+"""What a user may change about an update. Every stage has its own part; units stand beside the values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+LOSSES = ("consensus", "competition", "masked-kl", "new-only", "interference")
+"""Names of the synthesis losses, in the order in which the exported graph weighs them."""
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Stage 1: generated inputs and the pretrained solver's labels for them."""
+
+    soft_labels: bool = True
+    """Train on the pretrained solver's probabilities; otherwise on its largest one alone."""
+    temperature: float = 2.0
+    """Softening of soft labels; 1 takes the probabilities as they are."""
+    balance: bool = True
+    """As many generated inputs of each known class, rather than what the noise happens to give."""
+    min_confidence: float = 0.0
+    """Reject generated inputs whose largest probability is below this; 0 keeps all, which measured best."""
+    per_live: float | None = None
+    """Generated inputs for each live one; None takes known classes : live classes."""
+    pool: int = 4096
+    """Generated inputs held at a time; bounds the memory."""
+    reuse: int = 4
+    """How often an input of the pool is used before the pool is drawn anew."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Stages 2 and 5: training the solver until the loss converges."""
+
+    batch: int = 256
+    learning_rate: float = 1e-3
+    """AdamW's, constant until convergence."""
+    steps: int = 600
+    """Most optimizer steps, cooling included."""
+    window: int = 100
+    """Steps over which losses are averaged before they are compared."""
+    tolerance: float = 0.005
+    """Converged when the average falls by less than this share from one window to the next."""
+    cooling: float = 0.3
+    """Share of the steps in which the learning rate falls to zero, after convergence."""
+
+
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """Stages 3 and 4: inputs found by gradients with both solvers fixed. Losses: `export/graphs.py`."""
+
+    count: int = 1024
+    """Inputs to synthesise; 0 leaves stages 3 to 5 out."""
+    batch: int = 128
+    search: str = "noise"
+    """What is searched: the "image" itself, or the generator's "noise"."""
+    loss: str = "interference"
+    alpha: float = 1.0
+    """Weight of the disagreement term of "competition" and "masked-kl"."""
+    references: str = "known"
+    """Pool of reference labels: "live" classes, "known" classes, or "all"."""
+    start: str = "random"
+    """Image search begins at "random" inputs or at "generated" ones."""
+    label: str = "pretrained"
+    """Target in retraining: the "pretrained" solver's soft output, or the "reference" label."""
+    steps: int = 15
+    """Most gradient steps for each input."""
+    learning_rate: float = 0.1
+    """Adam's, in units of the noise or of the input."""
+    tolerance: float = 1e-3
+    """Converged when the mean loss falls by less than this share of its magnitude in a step, three times running."""
+    noise_prior: float = 0.005
+    """Weight of ‖noise‖², which keeps the noise likely under the generator's own distribution."""
+    total_variation: float = 0.0
+    """Weight of the mean absolute difference between neighbouring pixels (image search)."""
+    pull: float = 0.0
+    """Weight of the mean squared distance from where the search began (image search)."""
+
+
+@dataclass(frozen=True)
+class RetrainConfig:
+    """Stage 5: what the synthesised inputs are mixed with, relative to the weights of stage 2."""
+
+    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=300, learning_rate=5e-4, cooling=1.0))
+    replay: float = 1.0
+    live: float = 1.5
+    synthesised: float = 0.17
+    """Weight of all synthesised inputs, relative to that of all generated ones."""
+
+
+@dataclass(frozen=True)
+class GenerativeConfig:
+    """Stage 6: the discriminator and the generator learn the live inputs."""
+
+    steps: int = 400
+    """Rounds of one discriminator and one generator step; 0 leaves the stage out."""
+    batch: int = 64
+    """Inputs of each kind in a step."""
+    discriminator_learning_rate: float = 1e-3
+    generator_learning_rate: float = 1e-3
+    replay_as_live: bool = True
+    """Show the discriminator the previous generator's samples of known classes as live ones."""
+    anchor: float = 10.0
+    """Weight that holds known classes to the previous generator's outputs."""
+    reconstruction: float = 20.0
+    """Weight that makes the generator reproduce live inputs from their principal coordinates."""
+    components: int = 16
+    """Principal coordinates kept in the noise of a reproduced input; fresh noise in the rest keeps it from
+    learning inputs by heart."""
+    class_consistency: float = 0.3
+    """Weight of the updated solver's cross-entropy for the class of each live code."""
+    average: float = 0.99
+    """Decay of the running average of the generator's weights; 0 keeps the last step's."""
+
+
+@dataclass(frozen=True)
+class UpdateConfig:
+    """One update. The defaults measured best; `literal` is the published form, step by step."""
+
+    seed: int = 0
+    holdout: float = 0.2
+    """Share of each class's frames that is kept from training and used to judge the result."""
+    min_images: int = 5
+    """Fewest frames of a class; below it one wrong label weighs too much."""
+    max_minutes: float | None = None
+    """Time limit for the whole update; each stage gets its usual share of it."""
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    fine_tune: FitConfig = field(default_factory=FitConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    generative: GenerativeConfig = field(default_factory=GenerativeConfig)
+
+    def literal(self) -> UpdateConfig:
+        """The published form: count weights, hard pseudo-labels, reference labels from the live labels, random
+        initial inputs, retraining on the synthesised inputs alone, a generative update without the old samples.
+        """
+        return replace(
+            self,
+            replay=replace(self.replay, soft_labels=False, temperature=1.0, balance=False, per_live=1.0),
+            synthesis=replace(
+                self.synthesis,
+                search="image",
+                loss="consensus",
+                references="live",
+                start="random",
+                label="reference",
+                steps=100,
+                learning_rate=0.05,
+            ),
+            retrain=replace(self.retrain, replay=0.0, live=0.0, synthesised=1.0),
+            generative=replace(
+                self.generative,
+                replay_as_live=False,
+                anchor=0.0,
+                reconstruction=0.0,
+                class_consistency=0.0,
+                average=0.0,
+            ),
+        )

@@ -1,0 +1,24 @@
+"""When a loss has converged."""
+
+from __future__ import annotations
+
+
+class Convergence:
+    """Compares the mean loss of the last `window` steps with that of the `window` before.
+
+    Converged when it has fallen by no more than `tolerance`, as a share of the earlier mean's magnitude.
+    """
+
+    def __init__(self, window: int, tolerance: float) -> None:
+        self.window = window
+        self.tolerance = tolerance
+        self._recent: list[float] = []
+
+    def reached(self, loss: float) -> bool:
+        """Take in the loss of one more step and tell whether the loss has converged."""
+        self._recent = [*self._recent[-(2 * self.window - 1) :], loss]
+        if len(self._recent) < 2 * self.window:
+            return False
+        before = sum(self._recent[: self.window]) / self.window
+        now = sum(self._recent[self.window :]) / self.window
+        return before - now <= self.tolerance * abs(before)

@@ -1,0 +1,162 @@
+"""The only file that knows onnxruntime. A second engine must fit behind `Graph` and `TrainStep`.
+
+`Graph` runs an inference or input-gradient graph; `TrainStep` takes optimizer steps on a training graph.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from reverie.device_runtime.bundle import Weights
+from reverie.device_runtime.errors import EngineError, TrainingError
+
+THREADS = max(1, len(os.sched_getaffinity(0)))
+"""Threads of one session: all the cores that this process may use."""
+
+
+def _load_onnxruntime() -> tuple[Any, Any]:
+    """Import onnxruntime and its training API without torch.
+
+    `onnxruntime.training.__init__` imports torch for its optimizer wrappers, which nothing here uses. An empty module
+    of that name in its place lets `onnxruntime.training.api` load alone.
+    """
+    spec = importlib.util.find_spec("onnxruntime")
+    if spec is None or not spec.submodule_search_locations:
+        raise EngineError("onnxruntime-training is not installed: pip install 'reverie[engine]'")
+    folder = Path(next(iter(spec.submodule_search_locations))) / "training"
+    if not folder.is_dir():
+        raise EngineError(
+            "onnxruntime is installed without training: "
+            "pip uninstall onnxruntime, then pip install --force-reinstall onnxruntime-training-cpu==1.19.2"
+        )
+    if "onnxruntime.training" not in sys.modules:
+        package = ModuleType("onnxruntime.training")
+        package.__path__ = [str(folder)]
+        sys.modules["onnxruntime.training"] = package
+        # onnxruntime looks for ORTModule on import, and that would load torch where it is installed.
+        sys.modules["onnxruntime.training.ortmodule"] = ModuleType("onnxruntime.training.ortmodule")
+    runtime = importlib.import_module("onnxruntime")
+    runtime.set_default_logger_severity(3)
+    return runtime, importlib.import_module("onnxruntime.training.api")
+
+
+ort, training_api = _load_onnxruntime()
+
+
+def _session_options() -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that wait sleep: on a small box, spinning takes time from serving and from the camera.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+class Graph:
+    """An inference session on a model held in memory, optionally with weights injected as constants."""
+
+    def __init__(self, model: bytes, injected: Mapping[str, np.ndarray] | None = None) -> None:
+        """`injected` gives the tensors that `model` declares as external data. Raises EngineError."""
+        options = _session_options()
+        if injected:
+            values = [ort.OrtValue.ortvalue_from_numpy(np.asarray(value, order="C")) for value in injected.values()]
+            self._injected = values  # the session does not copy them
+            options.add_external_initializers(list(injected), values)
+        try:
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise EngineError(f"the engine cannot load a graph ({_first_line(error)}): export again") from error
+        self.inputs = tuple(i.name for i in self._session.get_inputs())
+        self.outputs = tuple(o.name for o in self._session.get_outputs())
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name; entries of `feeds` that the graph has no input for are left out."""
+        used = {name: feeds[name] for name in self.inputs}
+        return dict(zip(self.outputs, self._session.run(None, used), strict=True))
+
+
+class TrainStep:
+    """Optimizer steps (AdamW, moments starting at zero) on the training artifacts in a bundle folder."""
+
+    def __init__(self, folder: Path, weights: Mapping[str, np.ndarray]) -> None:
+        """`weights` are the starting values of all trained parameters. Raises EngineError."""
+        self._folder = folder
+        self._open(folder / "checkpoint")
+        for name, value in weights.items():
+            if name in self._state.parameters:
+                self._state.parameters[name] = np.asarray(value, order="C")
+
+    def _open(self, checkpoint: Path) -> None:
+        try:
+            self._state = training_api.CheckpointState.load_checkpoint(checkpoint)
+            self._module = training_api.Module(
+                self._folder / "training_model.onnx",
+                self._state,
+                self._folder / "eval_model.onnx",
+                session_options=_session_options(),
+            )
+            self._optimizer = training_api.Optimizer(self._folder / "optimizer_model.onnx", self._module)
+        except Exception as error:
+            raise EngineError(
+                f"the engine cannot load {self._folder} ({_first_line(error)}): install the bundle again"
+            ) from error
+        self._inputs = self._module.input_names()
+        self._outputs = self._module.output_names()
+
+    def step(self, feeds: Mapping[str, np.ndarray], learning_rate: float) -> dict[str, np.ndarray]:
+        """One forward, backward and optimizer step; returns the graph's outputs, "loss" among them.
+
+        Raises TrainingError if the loss is no number; the weights are then as they were before.
+        """
+        outputs = self.gradients(feeds)
+        self._optimizer.set_learning_rate(learning_rate)
+        self._optimizer.step()
+        self._module.lazy_reset_grad()
+        return outputs
+
+    def gradients(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Forward and backward only: accumulates into the gradients and returns the graph's outputs."""
+        values = self._module(*(feeds[name] for name in self._inputs))
+        outputs = dict(zip(self._outputs, values if isinstance(values, tuple) else (values,), strict=True))
+        loss = float(outputs["loss"])
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss of {self._folder.name} is {loss}: the update stops and the solver in service stays; "
+                "check the frames or lower the learning rate"
+            )
+        return outputs
+
+    def read_gradients(self) -> Weights:
+        """Accumulated gradient of each trained parameter."""
+        return {n: np.array(p.grad) for n, p in self._state.parameters if p.requires_grad}
+
+    def reset_gradients(self) -> None:
+        """Start the next accumulation from zero."""
+        self._module.lazy_reset_grad()
+
+    def weights(self) -> Weights:
+        """Copies of all trained parameters."""
+        return {n: np.array(p.data) for n, p in self._state.parameters if p.requires_grad}
+
+    def save(self, path: Path) -> None:
+        """Write parameters and optimizer state; `restore` continues from it bit for bit."""
+        training_api.CheckpointState.save_checkpoint(self._state, path, include_optimizer_state=True)
+
+    def restore(self, path: Path) -> None:
+        """Go on from what `save` wrote. Raises EngineError."""
+        self._open(path)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,45 @@
+"""Every error that Reverie raises on purpose.
+
+Each message says what is wrong, where, and what to do. A command prints it as one line and exits 1.
+
+    ReverieError
+    ├── BundleError      what was exported is incomplete, altered or of an unknown format
+    ├── HomeError        the box's state directory is missing, foreign or empty
+    ├── FramesError      labelled images that cannot be learnt from
+    ├── EngineError      the training engine is missing or cannot run a graph
+    ├── TrainingError    a loss is no longer a number
+    ├── StorageError     the disk is full or cannot be written
+    └── ExportError      a model cannot be turned into a bundle that trains
+"""
+
+
+class ReverieError(Exception):
+    """Base of all errors that a user can act on."""
+
+
+class BundleError(ReverieError):
+    """What was exported is incomplete, altered or of an unknown format."""
+
+
+class HomeError(ReverieError):
+    """The box's state directory is missing, foreign or empty."""
+
+
+class FramesError(ReverieError):
+    """Labelled images that cannot be learnt from."""
+
+
+class EngineError(ReverieError):
+    """The training engine is missing or cannot run a graph."""
+
+
+class TrainingError(ReverieError):
+    """A loss is no longer a number."""
+
+
+class StorageError(ReverieError):
+    """The disk is full or cannot be written."""
+
+
+class ExportError(ReverieError):
+    """A model cannot be turned into a bundle that trains."""

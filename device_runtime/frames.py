@@ -1,0 +1,85 @@
+"""Labelled frames on the box: reading folders of class-named folders and checking them before any work."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from reverie.device_runtime.bundle import Preprocessing
+from reverie.device_runtime.errors import FramesError
+from reverie.device_runtime.fit import Live
+from reverie.device_runtime.preprocess import image_files, image_to_input, read_image
+from reverie.device_runtime.randomness import rng_for
+
+LABEL_LENGTH = 64
+
+
+class Frames(NamedTuple):
+    """Inputs (N, *S) and the label of each, an index into `classes`."""
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+
+def check_label(label: str) -> None:
+    """Raise FramesError unless `label` can name a class: short, printable, without path separators."""
+    bad = [
+        c for c in label if c in "/\\" or unicodedata.category(c) in {"Zl", "Zp"} or unicodedata.category(c)[0] == "C"
+    ]
+    if bad or not label.strip() or label != label.strip() or label in {".", ".."} or len(label) > LABEL_LENGTH:
+        raise FramesError(f"{label!r} cannot be a label: use 1 to {LABEL_LENGTH} printable characters without / or \\")
+
+
+def read_frames(folder: Path, how: Preprocessing, min_images: int) -> Frames:
+    """All of `folder/LABEL/*.png|jpg` as solver inputs. Raises FramesError naming the first thing wrong."""
+    if not folder.is_dir():
+        raise FramesError(f"{folder} is no folder: give one with a folder of images for each label")
+    folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not folders:
+        raise FramesError(f"{folder} has no folders: put the images of each label into a folder of its name")
+    inputs: list[np.ndarray] = []
+    labels: list[int] = []
+    for index, path in enumerate(folders):
+        check_label(path.name)
+        files = image_files(path)
+        if len(files) < max(min_images, 1):
+            raise FramesError(
+                f"{path} has {len(files)} PNG or JPEG images: at least {min_images} are needed, "
+                "add more or remove the folder"
+            )
+        inputs += [image_to_input(read_image(file), how, file) for file in files]
+        labels += [index] * len(files)
+    return Frames(np.stack(inputs), np.asarray(labels), tuple(path.name for path in folders))
+
+
+def extend_classes(known: tuple[str, ...], frames: tuple[str, ...], slots: int) -> tuple[str, ...]:
+    """`known` and after them the new labels among `frames`, each in the next slot. Raises FramesError."""
+    new = tuple(label for label in frames if label not in known)
+    if len(known) + len(new) > slots:
+        raise FramesError(
+            f"{len(new)} new labels ({', '.join(new)}) but {slots - len(known)} spare class slots: "
+            "remove labels, or export a bundle with more --spare-classes"
+        )
+    return known + new
+
+
+def split(frames: Frames, classes: tuple[str, ...], holdout: float, seed: int) -> tuple[Live, Live]:
+    """Live inputs to train on and a held-out share of every class, labels as slots of `classes`."""
+    train, held_out = [], []
+    for index in range(len(frames.classes)):
+        rows = np.flatnonzero(frames.labels == index)
+        rows = rng_for(seed, "holdout", index).permutation(rows)
+        kept = min(len(rows) - 1, round(holdout * len(rows)))
+        held_out.append(rows[:kept])
+        train.append(rows[kept:])
+    slot = np.asarray([classes.index(label) for label in frames.classes])
+
+    def take(parts: list[np.ndarray]) -> Live:
+        rows = np.sort(np.concatenate(parts))
+        return Live(frames.inputs[rows], slot[frames.labels[rows]])
+
+    return take(train), take(held_out)

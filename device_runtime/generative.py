@@ -1,0 +1,178 @@
+"""Stage 6, generative update: the discriminator learns live from generated, the generator learns to pass as live.
+
+Non-saturating loss (Goodfellow et al., 2014). Live classes are shown as they are; known classes are rehearsed by
+the previous generator's samples, which count as live for the discriminator and anchor the generator's outputs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from reverie.device_runtime.bundle import Weights
+from reverie.device_runtime.config import GenerativeConfig
+from reverie.device_runtime.engine import TrainStep
+from reverie.device_runtime.fit import Live
+from reverie.device_runtime.models import Models, one_hot, run_in_chunks
+from reverie.device_runtime.monitor import Monitor
+from reverie.device_runtime.preprocess import input_to_image
+from reverie.device_runtime.randomness import rng_for
+from reverie.device_runtime.replay import draw_noise, generate
+
+
+class Round(NamedTuple):
+    """What one round needs: fresh noise and class of each input to generate, and what counts as live."""
+
+    noise: np.ndarray
+    labels: np.ndarray
+    anchor: np.ndarray
+    anchor_weight: np.ndarray
+    class_weight: np.ndarray
+    live_inputs: np.ndarray
+    live_labels: np.ndarray
+
+
+def update_generator(
+    previous: Models, updated: Models, live: Live, config: GenerativeConfig, seed: int, monitor: Monitor
+) -> tuple[Weights, Weights]:
+    """Weights of the updated generator and discriminator. Raises TrainingError where a loss is no number.
+
+    `previous` has the classes known before, `updated` the updated solver and the live classes too.
+    """
+    discriminator = TrainStep(previous.folder / "discriminator_train", previous.discriminator)
+    generator = TrainStep(previous.folder / "generator_train", previous.generator)
+    averaged = {name: value.copy() for name, value in previous.generator.items()}
+    slots = previous.manifest.slots
+    coordinates = principal_coordinates(live, previous.manifest.noise_size, rng_for(seed, "coordinates"))
+    generated: np.ndarray | None = None
+    for step in range(config.steps):
+        now = draw_round(previous, live, coordinates, config, rng_for(seed, "generative update", step))
+        code = one_hot(now.labels, slots)
+        if generated is None:
+            generated, generated_code = generate(previous, now.noise, now.labels), code
+        verdicts = _discriminate(discriminator, generated, generated_code, now, slots, config)
+        result = generator.step(
+            {
+                "noise": now.noise,
+                "code": code,
+                "kind": np.ones(len(code), np.float32),
+                "weight": _share(len(code)),
+                "anchor": now.anchor,
+                "anchor_weight": now.anchor_weight,
+                "class_weight": now.class_weight,
+                "active": updated.active,
+            }
+            | discriminator.weights()
+            | updated.solver,
+            config.generator_learning_rate,
+        )
+        # The next round's discriminator sees what this round generated: one forward pass serves both.
+        generated, generated_code = result["generated"], code
+        _average(averaged, generator.weights(), config.average, step)
+        monitor.step(step + 1, config.steps, float(result["loss"]) + verdicts)
+        if monitor.out_of_time():
+            break
+    return averaged, discriminator.weights()
+
+
+def draw_round(
+    previous: Models,
+    live: Live,
+    coordinates: np.ndarray,
+    config: GenerativeConfig,
+    rng: np.random.Generator,
+) -> Round:
+    """Half of a round is of live classes, half of known ones."""
+    half = config.batch // 2
+    rows = live.rows(rng, config.batch - half)
+    known_noise, known_labels = draw_noise(previous, half, rng, balance=True)
+    rehearsed = generate(previous, known_noise, known_labels)
+    fresh = rng.standard_normal((len(rows), known_noise.shape[1]), dtype=np.float32)
+    reconstructs = np.arange(len(rows)) % 2 == 0
+    kept = reconstructs[:, None] & (np.arange(fresh.shape[1]) < config.components)
+    noise = np.where(kept, coordinates[rows], fresh)
+    only_known = ~np.isin(known_labels, live.labels)
+    inputs, labels = live.inputs[rows], live.labels[rows]
+    anchor_weight = np.concatenate(
+        [config.reconstruction * reconstructs / len(rows), config.anchor * only_known / half]
+    )
+    return Round(
+        noise=np.concatenate([noise, known_noise]),
+        labels=np.concatenate([labels, known_labels]),
+        anchor=np.concatenate([inputs, rehearsed]),
+        anchor_weight=anchor_weight.astype(np.float32),
+        class_weight=np.float32(config.class_consistency)
+        * np.concatenate([_share(len(rows)), np.zeros(half, np.float32)]),
+        live_inputs=np.concatenate([inputs, rehearsed]) if config.replay_as_live else inputs,
+        live_labels=np.concatenate([labels, known_labels]) if config.replay_as_live else labels,
+    )
+
+
+def principal_coordinates(live: Live, noise_size: int, rng: np.random.Generator) -> np.ndarray:
+    """A noise vector (N, Z) for each live input: its whitened principal coordinates within its class.
+
+    They have mean 0 and variance 1 like fresh noise, and neighbours in them look alike, so a generator that
+    reproduces live inputs from them answers fresh noise with inputs between them (probabilistic PCA: Tipping &
+    Bishop, 1999; training a generator on fixed codes: Bojanowski et al., "Optimizing the latent space of generative
+    networks", 2018). Where a class has fewer inputs than Z, the rest is random.
+    """
+    coordinates = rng.standard_normal((len(live.labels), noise_size), dtype=np.float32)
+    for slot in np.unique(live.labels):
+        rows = np.flatnonzero(live.labels == slot)
+        flat = live.inputs[rows].reshape(len(rows), -1)
+        left, scale, _ = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)
+        used = min(noise_size, int((scale > 1e-4 * max(scale[0], 1e-12)).sum()))
+        coordinates[rows, :used] = left[:, :used] * np.sqrt(len(rows))
+    return coordinates
+
+
+def coverage(models: Models, seed: int, samples: int = 1000) -> tuple[float, ...]:
+    """Share of each class in use among `samples` generated inputs with evenly drawn codes, as the solver sees them."""
+    noise, labels = draw_noise(models, samples, rng_for(seed, "coverage"), balance=True)
+    seen = run_in_chunks(models.solver_graph, "logits", input=generate(models, noise, labels)).argmax(axis=1)
+    return tuple((np.bincount(seen, minlength=len(models.classes)) / samples).tolist())
+
+
+def picture_of_classes(models: Models, columns: int = 16, scale: int = 2) -> bytes:
+    """Generated inputs of each class in use, a row a class, as a PNG file enlarged by `scale`."""
+    labels = np.repeat(np.arange(len(models.classes)), columns)
+    noise = rng_for(0, "picture").standard_normal((len(labels), models.manifest.noise_size), dtype=np.float32)
+    images = [input_to_image(x, models.manifest.preprocessing) for x in generate(models, noise, labels)]
+    rows = [np.concatenate(images[at : at + columns], axis=1) for at in range(0, len(images), columns)]
+    enlarged = np.concatenate(rows).repeat(scale, axis=0).repeat(scale, axis=1)
+    return cv2.imencode(".png", enlarged)[1].tobytes()
+
+
+def _discriminate(
+    discriminator: TrainStep,
+    generated: np.ndarray,
+    generated_code: np.ndarray,
+    now: Round,
+    slots: int,
+    config: GenerativeConfig,
+) -> float:
+    """One discriminator step on as much weight of live as of generated inputs; returns the loss."""
+    kind = np.concatenate([np.ones(len(now.live_inputs)), np.zeros(len(generated))]).astype(np.float32)
+    result = discriminator.step(
+        {
+            "input": np.concatenate([now.live_inputs, generated]),
+            "code": np.concatenate([one_hot(now.live_labels, slots), generated_code]),
+            "kind": kind,
+            "weight": np.concatenate([_share(len(now.live_inputs)), _share(len(generated))]),
+        },
+        config.discriminator_learning_rate,
+    )
+    return float(result["loss"])
+
+
+def _share(count: int) -> np.ndarray:
+    return np.full(count, 1 / count, np.float32)
+
+
+def _average(averaged: Weights, now: Weights, decay: float, step: int) -> None:
+    """Running average of the weights, in place; young averages forget faster."""
+    keep = min(decay, step / (step + 10))
+    for name in averaged:
+        averaged[name] += np.float32(1 - keep) * (now[name] - averaged[name])

@@ -1,0 +1,106 @@
+"""The networks of one generation: their weights, their class names, and sessions made from both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from reverie.device_runtime.bundle import (
+    MODELS,
+    Manifest,
+    Weights,
+    read_verified,
+    read_weights,
+    write_weights,
+)
+from reverie.device_runtime.engine import Graph
+
+
+@dataclass(frozen=True)
+class Models:
+    """Weights of solver, generator and discriminator, for the graphs in `folder`, a verified bundle.
+
+    `classes` names the class slots in use, in the order of the slots.
+    """
+
+    folder: Path
+    manifest: Manifest
+    classes: tuple[str, ...]
+    solver: Weights
+    generator: Weights
+    discriminator: Weights
+
+    @property
+    def active(self) -> np.ndarray:
+        """Mask (C,) of the class slots in use, float32."""
+        return class_mask(len(self.classes), self.manifest.slots)
+
+    @cached_property
+    def solver_graph(self) -> Graph:
+        """Input → logits, probabilities."""
+        return Graph(self.model_file("solver"))
+
+    @cached_property
+    def generator_graph(self) -> Graph:
+        """noise, code → generated."""
+        return Graph(self.model_file("generator"))
+
+    def model_file(self, name: str) -> bytes:
+        """The ONNX file of `name` ("solver", "generator" or "discriminator") with these weights in place."""
+        weights: Weights = dict(getattr(self, name))
+        if name == "solver":
+            weights["active"] = self.active
+        return write_weights(self.template(name), self.manifest.tensors[name], weights)
+
+    def template(self, name: str) -> bytes:
+        """The bundle's own ONNX file of `name`, verified. Raises BundleError."""
+        return read_verified(self.folder, f"{name}.onnx", self.manifest.files[f"{name}.onnx"])
+
+    def with_solver(self, solver: Weights) -> Models:
+        """A copy with the solver's weights replaced."""
+        return replace(self, solver=solver)
+
+    def with_generative(self, generator: Weights, discriminator: Weights) -> Models:
+        """A copy with the weights of generator and discriminator replaced."""
+        return replace(self, generator=generator, discriminator=discriminator)
+
+    def with_classes(self, classes: tuple[str, ...]) -> Models:
+        """A copy in which the class slots of `classes` are in use."""
+        return replace(self, classes=classes)
+
+
+def class_mask(classes: int, slots: int) -> np.ndarray:
+    """1 for the first `classes` of `slots`, 0 for the rest, float32."""
+    return (np.arange(slots) < classes).astype(np.float32)
+
+
+def one_hot(labels: np.ndarray, slots: int) -> np.ndarray:
+    """Class slots (N,) → rows (N, slots), float32."""
+    return np.asarray(np.eye(slots, dtype=np.float32)[labels])
+
+
+def weights_in_files(manifest: Manifest, files: dict[str, bytes]) -> dict[str, Weights]:
+    """The weights that lie in the three model files, by model name; the solver's class mask is left out."""
+    weights = {name: read_weights(files[name], manifest.tensors[name]) for name in MODELS}
+    weights["solver"].pop("active")
+    return weights
+
+
+def softened(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """softmax(logits / temperature) along the last axis, float32."""
+    scaled = logits / np.float32(temperature)
+    exponents = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def run_in_chunks(graph: Graph, output: str, chunk: int = 256, **feeds: np.ndarray) -> np.ndarray:
+    """`output` of `graph` over all rows of `feeds`, `chunk` rows at a time, so that memory stays bounded."""
+    rows = len(next(iter(feeds.values())))
+    parts = [
+        graph.run({name: value[at : at + chunk] for name, value in feeds.items()})[output]
+        for at in range(0, rows, chunk)
+    ]
+    return np.concatenate(parts)

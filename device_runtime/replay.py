@@ -1,0 +1,106 @@
+"""Stage 1, replay: noise → pretrained generator → inputs, labelled by the pretrained solver."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from reverie.device_runtime.config import ReplayConfig
+from reverie.device_runtime.models import Models, one_hot, run_in_chunks, softened
+from reverie.device_runtime.randomness import rng_for
+
+CANDIDATES = 4
+"""At most this many generated inputs are looked at for each one wanted, when some are rejected."""
+
+POOL_BYTES = 32 << 20
+"""A pool of large inputs holds fewer of them than `ReplayConfig.pool`, so that it stays below this."""
+
+
+class Examples(NamedTuple):
+    """Inputs (N, *S), soft targets (N, C) and the temperature (N,) at which the targets were softened."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    temperature: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Examples:
+        """The examples in `rows`."""
+        return Examples(self.inputs[rows], self.targets[rows], self.temperature[rows])
+
+
+def draw_noise(models: Models, count: int, rng: np.random.Generator, balance: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Noise (N, Z) and the class (N,) of each code: known classes in equal numbers, or at random."""
+    noise = rng.standard_normal((count, models.manifest.noise_size), dtype=np.float32)
+    known = len(models.classes)
+    labels = rng.permutation(np.arange(count) % known) if balance else rng.integers(known, size=count)
+    return noise, labels
+
+
+def generate(models: Models, noise: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Generated inputs (N, *S)."""
+    code = one_hot(labels, models.manifest.slots)
+    return run_in_chunks(models.generator_graph, "generated", noise=noise, code=code)
+
+
+def label(models: Models, inputs: np.ndarray, config: ReplayConfig) -> Examples:
+    """The solver's result on `inputs` as their label: softened (Hinton et al., 2015) or the largest alone."""
+    logits = run_in_chunks(models.solver_graph, "logits", input=inputs)
+    temperature = config.temperature if config.soft_labels else 1.0
+    if config.soft_labels:
+        targets = softened(logits, temperature)
+    else:
+        targets = one_hot(logits.argmax(axis=1), models.manifest.slots)
+    return Examples(inputs, targets, np.full(len(inputs), temperature, np.float32))
+
+
+class Replay:
+    """An endless source of labelled generated inputs, in pools of bounded size.
+
+    A pool is a pure function of (seed, its number); it is used for a fixed number of draws and then replaced.
+    """
+
+    def __init__(self, models: Models, config: ReplayConfig, seed: int) -> None:
+        self._models = models
+        self._config = config
+        self._seed = seed
+        input_bytes = 4 * int(np.prod(models.manifest.input_shape))
+        self._size = min(config.pool, max(256, POOL_BYTES // input_bytes))
+        self._pool: Examples | None = None
+        self._number = -1
+
+    def draw(self, stage: str, step: int, count: int) -> Examples:
+        """`count` examples for one step of `stage`."""
+        draws = max(1, self._size * self._config.reuse // max(count, 1))
+        pool = self.pool(step // draws)
+        rng = rng_for(self._seed, f"{stage}: replay", step)
+        return pool.take(rng.choice(len(pool.inputs), size=count, replace=count > len(pool.inputs)))
+
+    def pool(self, number: int) -> Examples:
+        """Pool `number`, made when it is first asked for."""
+        if self._pool is None or number != self._number:
+            self._pool, self._number = None, number  # the old pool is freed before the new one is made
+            self._pool = self._make_pool(rng_for(self._seed, "replay", number))
+        return self._pool
+
+    def _make_pool(self, rng: np.random.Generator) -> Examples:
+        models, config = self._models, self._config
+        by_label = config.balance and not models.manifest.conditional
+        if not by_label and config.min_confidence == 0:
+            noise, labels = draw_noise(models, self._size, rng, config.balance)
+            return label(models, generate(models, noise, labels), config)
+        kept: list[Examples] = []
+        wanted = np.full(len(models.classes), -(-self._size // len(models.classes)))
+        for _ in range(CANDIDATES):
+            noise, labels = draw_noise(models, self._size, rng, config.balance)
+            examples = label(models, generate(models, noise, labels), config)
+            sure = examples.targets.max(axis=1) >= config.min_confidence
+            seen = examples.targets.argmax(axis=1)
+            for known in range(len(wanted)):
+                rows = np.flatnonzero(sure & (seen == known))[: wanted[known] if by_label else None]
+                wanted[known] -= len(rows)
+                kept.append(examples.take(rows))
+            if sum(len(part.inputs) for part in kept) >= self._size:
+                break
+        pool = Examples(*(np.concatenate(parts) for parts in zip(*kept, strict=True)))
+        return pool.take(rng.permutation(len(pool.inputs))[: self._size]) if len(pool.inputs) else examples

@@ -1,0 +1,99 @@
+"""What an update changed, in figures: the table at the end and `report.json` in the generation."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from reverie.device_runtime.config import UpdateConfig
+from reverie.device_runtime.fit import Live
+from reverie.device_runtime.generative import coverage
+from reverie.device_runtime.models import Models, run_in_chunks
+from reverie.device_runtime.monitor import Monitor, StageRecord
+from reverie.device_runtime.randomness import rng_for
+from reverie.device_runtime.replay import draw_noise, generate
+
+AGREEMENT_SAMPLES = 1000
+LOSS_POINTS = 200
+"""A loss curve is kept as at most this many points."""
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class on the held-out frames; `before` is None for a class that the previous solver did not know."""
+
+    label: str
+    frames: int
+    held_out: int
+    before: float | None
+    after: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures of one update. Accuracies and shares are in [0, 1]."""
+
+    classes: tuple[ClassResult, ...]
+    agreement: float
+    """Share of the previous generator's inputs on which the updated solver agrees with the previous one."""
+    coverage: dict[str, float]
+    """Share of each class among the updated generator's inputs, as the updated solver sees them."""
+    stages: dict[str, StageRecord]
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain dictionaries, loss curves thinned to LOSS_POINTS."""
+        values = dataclasses.asdict(self)
+        for stage in values["stages"].values():
+            stage["losses"] = thinned(stage["losses"], LOSS_POINTS)
+        return values
+
+
+def make_report(
+    previous: Models, updated: Models, live: Live, held_out: Live, config: UpdateConfig, monitor: Monitor
+) -> Report:
+    """Compare the two solvers on held-out frames and on generated inputs."""
+    results = []
+    for slot in np.unique(live.labels):
+        rows = held_out.labels == slot
+        inputs = held_out.inputs[rows]
+        known = slot < len(previous.classes)
+        results.append(
+            ClassResult(
+                label=updated.classes[slot],
+                frames=int((live.labels == slot).sum() + rows.sum()),
+                held_out=len(inputs),
+                before=accuracy(previous, inputs, slot) if known and len(inputs) else None,
+                after=accuracy(updated, inputs, slot) if len(inputs) else None,
+            )
+        )
+    noise, labels = draw_noise(previous, AGREEMENT_SAMPLES, rng_for(config.seed, "agreement"), balance=True)
+    generated = generate(previous, noise, labels)
+    agreement = float((predict(previous, generated) == predict(updated, generated)).mean())
+    return Report(
+        classes=tuple(results),
+        agreement=agreement,
+        coverage=dict(zip(updated.classes, coverage(updated, config.seed), strict=True)),
+        stages=dict(monitor.records),
+        config=dataclasses.asdict(config),
+    )
+
+
+def predict(models: Models, inputs: np.ndarray) -> np.ndarray:
+    """Class slot (N,) that the solver finds most likely."""
+    return np.asarray(run_in_chunks(models.solver_graph, "logits", input=inputs).argmax(axis=1))
+
+
+def accuracy(models: Models, inputs: np.ndarray, slots: np.ndarray | int) -> float:
+    """Share of `inputs` (N, *S) that the solver puts into `slots`, (N,) or the same for all."""
+    return float((predict(models, inputs) == slots).mean())
+
+
+def thinned(values: list[float], points: int) -> list[float]:
+    """Means of at most `points` equal stretches of `values`."""
+    if len(values) <= points:
+        return values
+    return [float(np.mean(part)) for part in np.array_split(np.asarray(values), points)]

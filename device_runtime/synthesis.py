@@ -1,0 +1,149 @@
+"""Stages 3 and 4, synthesis: with both solvers fixed, find inputs by gradients on the input itself.
+
+The result of the pretrained solver (second result) and of the trained one (third result) meet with a reference
+label in one of the losses of `config.LOSSES`, computed and differentiated by the exported graphs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from reverie.device_runtime.bundle import Weights, read_verified
+from reverie.device_runtime.config import LOSSES, ReplayConfig, SynthesisConfig
+from reverie.device_runtime.engine import Graph
+from reverie.device_runtime.models import Models, one_hot
+from reverie.device_runtime.monitor import Monitor
+from reverie.device_runtime.randomness import rng_for
+from reverie.device_runtime.replay import Examples, generate, label
+
+
+class Synthesised(NamedTuple):
+    """Synthesised inputs as training examples, the reference label of each (N,) and the mean loss by step."""
+
+    examples: Examples
+    references: np.ndarray
+    losses: list[float]
+
+
+class Adam:
+    """Kingma & Ba, "Adam: a method for stochastic optimization", 2015, on one array."""
+
+    def __init__(self, learning_rate: float, shape: tuple[int, ...]) -> None:
+        self._rate = learning_rate
+        self._mean = np.zeros(shape, np.float32)
+        self._square = np.zeros(shape, np.float32)
+        self._step = 0
+
+    def change(self, gradient: np.ndarray) -> np.ndarray:
+        """What to add to the array, for its gradient."""
+        self._step += 1
+        self._mean += 0.1 * (gradient - self._mean)
+        self._square += 0.001 * (gradient * gradient - self._square)
+        mean = self._mean / (1 - 0.9**self._step)
+        square = self._square / (1 - 0.999**self._step)
+        return np.asarray(-self._rate * mean / (np.sqrt(square) + 1e-8), dtype=np.float32)
+
+
+def synthesise(
+    pretrained: Models,
+    trained: Models,
+    live_labels: np.ndarray,
+    config: SynthesisConfig,
+    seed: int,
+    monitor: Monitor,
+) -> Synthesised:
+    """`config.count` synthesised inputs. `trained` differs from `pretrained` by its solver and its classes."""
+    graph = _graph(pretrained, trained.solver, config.search)
+    fixed = {
+        "known": pretrained.active,
+        "active": trained.active,
+        "choose": one_hot(np.asarray(LOSSES.index(config.loss)), len(LOSSES)),
+        "alpha": np.asarray(config.alpha, np.float32),
+        "tv": np.asarray(config.total_variation, np.float32),
+        "pull": np.asarray(config.pull, np.float32),
+        "prior": np.asarray(config.noise_prior, np.float32),
+    }
+    parts: list[tuple[Examples, np.ndarray]] = []
+    losses: list[float] = []
+    batches = -(-config.count // config.batch)
+    for batch in range(batches):
+        rng = rng_for(seed, "synthesis", batch)
+        count = min(config.batch, config.count - batch * config.batch)
+        references = draw_references(pretrained, trained, live_labels, config.references, rng, count)
+        start = _start(pretrained, config, rng, references)
+        code = one_hot(references, pretrained.manifest.slots)
+        feeds = fixed | {"reference": code, "code": code, "start": start}
+        found, batch_losses = _search(graph, config, start, feeds)
+        losses += batch_losses
+        parts.append((_examples(pretrained, found, references, config), references))
+        monitor.step(batch + 1, batches, batch_losses[-1])
+        if monitor.out_of_time():
+            break
+    examples = Examples(*(np.concatenate(part) for part in zip(*(p[0] for p in parts), strict=True)))
+    return Synthesised(examples, np.concatenate([p[1] for p in parts]), losses)
+
+
+def draw_references(
+    pretrained: Models,
+    trained: Models,
+    live_labels: np.ndarray,
+    pool: str,
+    rng: np.random.Generator,
+    count: int,
+) -> np.ndarray:
+    """Reference labels (N,) at random: one of the "live" frames' labels, a "known" class, or one of "all"."""
+    if pool == "live":
+        return np.asarray(rng.choice(live_labels, size=count))
+    return rng.integers(len((pretrained if pool == "known" else trained).classes), size=count)
+
+
+def _graph(pretrained: Models, trained_solver: Weights, search: str) -> Graph:
+    """The input-gradient graph with both solvers' weights, and the generator's, as its constants."""
+    injected = {name.replace("solver.", "loss.pretrained.", 1): w for name, w in pretrained.solver.items()}
+    injected |= {name.replace("solver.", "loss.trained.", 1): w for name, w in trained_solver.items()}
+    if search == "noise":
+        injected |= pretrained.generator
+    path = f"synthesis_{search}.onnx"
+    return Graph(read_verified(pretrained.folder, path, pretrained.manifest.files[path]), injected)
+
+
+def _start(models: Models, config: SynthesisConfig, rng: np.random.Generator, references: np.ndarray) -> np.ndarray:
+    """Where the search begins: noise (N, Z), or inputs (N, *S) at random or from the generator."""
+    noise = rng.standard_normal((len(references), models.manifest.noise_size), dtype=np.float32)
+    if config.search == "noise":
+        return noise
+    if config.start == "generated":
+        return generate(models, noise, references)
+    return rng.standard_normal((len(references), *models.manifest.input_shape), dtype=np.float32)
+
+
+def _search(
+    graph: Graph, config: SynthesisConfig, start: np.ndarray, feeds: dict[str, np.ndarray]
+) -> tuple[np.ndarray, list[float]]:
+    """Adam on the input or the noise until the mean loss converges; returns inputs (N, *S) and the losses."""
+    source = "noise" if config.search == "noise" else "input"
+    adam = Adam(config.learning_rate, start.shape)
+    losses: list[float] = []
+    small_steps = 0
+    value = start
+    for _ in range(config.steps):
+        result = graph.run(feeds | {source: value})
+        value = value + adam.change(result[f"{source}_grad"])
+        losses.append(float(result["each"].mean()))
+        if len(losses) > 1:
+            fell = losses[-2] - losses[-1]
+            small_steps = small_steps + 1 if abs(fell) < config.tolerance * abs(losses[-2]) else 0
+        if small_steps == 3:
+            break
+    if source == "noise":
+        value = graph.run(feeds | {source: value})["generated"]
+    return value, losses
+
+
+def _examples(pretrained: Models, found: np.ndarray, references: np.ndarray, config: SynthesisConfig) -> Examples:
+    if config.label == "pretrained":
+        return label(pretrained, found, ReplayConfig())
+    targets = one_hot(references, pretrained.manifest.slots)
+    return Examples(found, targets, np.ones(len(found), np.float32))

@@ -1,0 +1,72 @@
+"""One update, told from top to bottom: the six stages of the method.
+
+    1  replay             noise → pretrained generator → inputs, labelled by the pretrained solver
+    2  fine-tune          generated and live inputs train the solver → the trained solver
+    3  synthesis          start inputs go through the pretrained and the trained solver, both fixed,
+    4                     and change along the gradient of a loss of both results and a reference label
+    5  retrain            synthesised inputs train the trained solver → the updated solver
+    6  generative update  discriminator and generator learn the live inputs, for the next update
+
+Nothing here touches the disk: `store.add_generation` puts the result into service.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from reverie.device_runtime import fit, generative, synthesis
+from reverie.device_runtime.config import UpdateConfig
+from reverie.device_runtime.frames import Frames, extend_classes, split
+from reverie.device_runtime.models import Models
+from reverie.device_runtime.monitor import Monitor
+from reverie.device_runtime.replay import Replay
+from reverie.device_runtime.report import Report, make_report
+
+
+class Updated(NamedTuple):
+    """The models after the update, what was measured on them, and the synthesised inputs (N, *S)."""
+
+    models: Models
+    report: Report
+    synthesised: np.ndarray
+
+
+def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor: Monitor) -> Updated:
+    """Learn `frames` with all six stages. Raises FramesError before any work, TrainingError where a loss is NaN."""
+    classes = extend_classes(pretrained.classes, frames.classes, pretrained.manifest.slots)
+    live, held_out = split(frames, classes, config.holdout, config.seed)
+    ratio = config.replay.per_live
+    if ratio is None:
+        ratio = len(pretrained.classes) / len(frames.classes)
+    start = pretrained.with_classes(classes)
+
+    with monitor.stage("replay"):
+        replay = Replay(pretrained, config.replay, config.seed)
+        replay.pool(0)
+        monitor.step(1, 1)
+
+    with monitor.stage("fine-tune"):
+        trained = start.with_solver(fit.fine_tune(start, replay, live, ratio, config.fine_tune, config.seed, monitor))
+
+    updated, synthesised = trained, np.empty((0, *pretrained.manifest.input_shape), np.float32)
+    if config.synthesis.count:
+        with monitor.stage("synthesis"):
+            found = synthesis.synthesise(pretrained, trained, live.labels, config.synthesis, config.seed, monitor)
+            synthesised = found.examples.inputs
+
+        with monitor.stage("retrain"):
+            updated = trained.with_solver(
+                fit.retrain(trained, replay, live, found.examples, ratio, config.retrain, config.seed, monitor)
+            )
+
+    if config.generative.steps:
+        with monitor.stage("generative update"):
+            generator, discriminator = generative.update_generator(
+                pretrained, updated, live, config.generative, config.seed, monitor
+            )
+            updated = updated.with_generative(generator, discriminator)
+
+    report = make_report(pretrained, updated, live, held_out, config, monitor)
+    return Updated(updated, report, synthesised)
