@@ -1,0 +1,1 @@
+"""The half of Reverie that runs on a workstation: a torch classifier becomes a bundle that trains on a box."""

@@ -1,0 +1,244 @@
+"""Solver, generator and discriminator in torch → a bundle that trains on a box.
+
+Each graph is exported, refused if an operator cannot train, turned into what the device runs, compared with
+torch on random inputs of two batch sizes, and only then written. The bundle appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reverie.device_runtime import bundle
+from reverie.device_runtime.engine import Graph, TrainStep
+from reverie.device_runtime.errors import ExportError
+from reverie.export import artifacts, graphs, onnx_export, operators, parity
+from reverie.export.factories import IgnoringCode, require_shape
+
+BATCHES = (2, 5)
+"""Batch sizes at which artifacts are compared with torch."""
+
+SOLVER_BETAS = (0.9, 0.999)
+GAN_BETAS = (0.5, 0.99)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What is exported. All three are built for `slots` classes, of which the first have names."""
+
+    solver: nn.Module
+    generator: nn.Module
+    discriminator: nn.Module
+    name: str
+    classes: tuple[str, ...]
+    slots: int
+    input_shape: tuple[int, ...]
+    preprocessing: bundle.Preprocessing
+    measured: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def noise_size(self) -> int:
+        """Length of the generator's noise, which a generator states as its attribute `noise_size`."""
+        size = getattr(self.generator, "noise_size", None)
+        if not isinstance(size, int) or size < 1:
+            raise ExportError("the generator does not say how much noise it takes: give it an int `noise_size`")
+        return size
+
+
+def export_bundle(networks: Networks, output: Path, progress: Callable[[str], None]) -> bundle.Manifest:
+    """Write the bundle folder `output`, which must not exist. Raises ExportError and leaves nothing behind."""
+    if output.exists():
+        raise ExportError(f"{output} exists already: remove it or choose another --output")
+    work = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        work.mkdir(parents=True)
+    except OSError as error:
+        raise ExportError(f"cannot write {output} ({error.strerror}): choose another --output") from error
+    try:
+        manifest = _Exporter(networks, work, progress).write()
+        (work / bundle.MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        work.rename(output)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return manifest
+
+
+class _Exporter:
+    """Writes one bundle; holds the example inputs and the figures gathered on the way."""
+
+    def __init__(self, networks: Networks, folder: Path, progress: Callable[[str], None]) -> None:
+        self.networks = networks
+        self.folder = folder
+        self.progress = progress
+        self.draw = torch.Generator().manual_seed(0)
+        self.parity: dict[str, dict[str, Any]] = {}
+        self.tensors: dict[str, dict[str, bundle.TensorRecord]] = {}
+
+    def write(self) -> bundle.Manifest:
+        n = self.networks
+        self.check_shapes()
+        self.write_serving(
+            "solver", graphs.ServingSolver(n.solver, n.slots, len(n.classes)), ("logits", "probabilities")
+        )
+        self.write_serving("generator", graphs.ServingGenerator(n.generator), ("generated",))
+        self.write_serving("discriminator", graphs.ServingDiscriminator(n.discriminator), ("verdict",))
+        self.write_training("solver", graphs.SolverTraining(n.solver), ("loss", "logits"), SOLVER_BETAS)
+        self.write_training("discriminator", graphs.DiscriminatorTraining(n.discriminator), ("loss",), GAN_BETAS)
+        self.write_training(
+            "generator",
+            graphs.GeneratorTraining(n.generator, n.discriminator, n.solver),
+            ("loss", "generated"),
+            GAN_BETAS,
+        )
+        pair = graphs.SynthesisLoss(copy.deepcopy(n.solver), self.perturbed_solver())
+        self.write_synthesis("image", graphs.ImageSynthesis(pair), "input", ("loss", "each"))
+        self.write_synthesis("noise", graphs.NoiseSynthesis(pair, n.generator), "noise", ("loss", "each", "generated"))
+        return self.manifest()
+
+    def write_serving(self, name: str, module: nn.Module, outputs: tuple[str, ...]) -> None:
+        self.progress(f"{name}.onnx")
+        model = onnx_export.to_onnx(module, self.example(module, 2), outputs, self.unbatched(module))
+        onnx_export.strip_metadata(model)
+        content = model.SerializeToString(deterministic=True)
+        names = [n for n, _ in module.named_parameters()] + (["active"] if name == "solver" else [])
+        self.tensors[name] = artifacts.tensor_places(content, names)
+        graph = Graph(content)
+        self.compare(f"{name}.onnx", lambda example: parity.output_difference(graph, module, example), module)
+        (self.folder / f"{name}.onnx").write_bytes(content)
+
+    def write_training(
+        self, name: str, module: nn.Module, outputs: tuple[str, ...], betas: tuple[float, float]
+    ) -> None:
+        self.progress(f"{name}_train")
+        model = onnx_export.to_onnx(module, self.example(module, 2), outputs, self.unbatched(module))
+        weights = {n: p.detach().numpy().copy() for n, p in module.named_parameters()}
+        trained = [n for n in weights if n.startswith(f"{name}.")]
+        operators.refuse_untrainable(model, set(trained))
+        fed = {n: value for n, value in weights.items() if n not in trained}
+        onnx_export.weights_to_inputs(model, fed)
+        folder = self.folder / f"{name}_train"
+        artifacts.write_training(model, trained, betas, folder)
+        step = TrainStep(folder, {})
+        self.compare(
+            folder.name,
+            lambda example: parity.training_difference(step, module, example, f"{name}.", fed),
+            module,
+        )
+
+    def write_synthesis(self, name: str, module: nn.Module, wanted: str, outputs: tuple[str, ...]) -> None:
+        path = f"synthesis_{name}.onnx"
+        self.progress(path)
+        model = onnx_export.to_onnx(module, self.example(module, 2), outputs, self.unbatched(module))
+        operators.refuse_untrainable(model, {wanted})
+        model = artifacts.input_gradient(model, wanted)
+        weights = {n: p.detach().numpy() for n, p in module.named_parameters()}
+        onnx_export.weights_to_injected(model, weights)
+        onnx_export.strip_metadata(model)
+        content = model.SerializeToString(deterministic=True)
+        graph = Graph(content, weights)
+        self.compare(path, lambda example: parity.input_gradient_difference(graph, module, example, wanted), module)
+        (self.folder / path).write_bytes(content)
+
+    def compare(
+        self,
+        artifact: str,
+        difference: Callable[[Mapping[str, Tensor]], parity.Difference],
+        module: nn.Module,
+    ) -> None:
+        """Compare at both batch sizes, note the worst figure and refuse what is beyond the tolerance."""
+        worst = max((difference(self.example(module, n)) for n in BATCHES), key=lambda d: d.relative)
+        parity.require(worst, artifact)
+        self.parity[artifact] = asdict(worst) | {"batches": list(BATCHES), "tolerance": parity.TOLERANCE}
+
+    def example(self, module: nn.Module, count: int) -> dict[str, Tensor]:
+        """Random values for each input that `module.forward` names, for a batch of `count`."""
+        n = self.networks
+        names = module.forward.__code__.co_varnames[1 : module.forward.__code__.co_argcount]
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=self.draw)
+
+        def one_hot() -> Tensor:
+            return torch.eye(n.slots)[torch.randint(n.slots, (count,), generator=self.draw)]
+
+        makers: dict[str, Callable[[], Tensor]] = {
+            "input": lambda: normal(count, *n.input_shape),
+            "start": lambda: normal(count, *n.input_shape),
+            "anchor": lambda: normal(count, *n.input_shape),
+            "noise": lambda: normal(count, n.noise_size),
+            "code": one_hot,
+            "reference": one_hot,
+            "target": lambda: torch.softmax(normal(count, n.slots), dim=1),
+            "temperature": lambda: 1 + torch.rand(count, generator=self.draw),
+            "kind": lambda: torch.arange(count).remainder(2).to(torch.float32),
+            "weight": lambda: torch.rand(count, generator=self.draw),
+            "anchor_weight": lambda: torch.rand(count, generator=self.draw),
+            "class_weight": lambda: torch.rand(count, generator=self.draw),
+            "known": lambda: graphs.class_mask(len(n.classes), n.slots),
+            "active": lambda: torch.ones(n.slots),
+            "choose": lambda: torch.rand(len(graphs.SYNTHESIS_LOSSES), generator=self.draw),
+        }
+        scalars = {"alpha": 0.7, "tv": 0.1, "pull": 0.2, "prior": 0.005}
+        return {name: torch.tensor(scalars[name]) if name in scalars else makers[name]() for name in names}
+
+    def unbatched(self, module: nn.Module) -> tuple[str, ...]:
+        """Inputs of `module` that are the same for the whole batch."""
+        return tuple(
+            name
+            for name in self.example(module, 2)
+            if name in {"known", "active", "choose", "alpha", "tv", "pull", "prior"}
+        )
+
+    def perturbed_solver(self) -> nn.Module:
+        """A second solver that differs from the first, so that comparing the synthesis graphs means something."""
+        other = copy.deepcopy(self.networks.solver)
+        with torch.no_grad():
+            for parameter in other.parameters():
+                parameter.mul_(1 + 0.2 * torch.randn(parameter.shape, generator=self.draw))
+        return other
+
+    def check_shapes(self) -> None:
+        """The three networks must fit together before anything is exported."""
+        n = self.networks
+        inputs, code = torch.zeros(2, *n.input_shape), torch.eye(n.slots)[:2]
+        require_shape("solver", n.solver, (inputs,), (2, n.slots))
+        require_shape("generator", n.generator, (torch.zeros(2, n.noise_size), code), (2, *n.input_shape))
+        require_shape("discriminator", n.discriminator, (inputs, code), (2,))
+
+    def manifest(self) -> bundle.Manifest:
+        n = self.networks
+        files = {
+            path.relative_to(self.folder).as_posix(): bundle.fingerprint(path.read_bytes())
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file()
+        }
+        epoch = os.environ.get("SOURCE_DATE_EPOCH")
+        created = datetime.fromtimestamp(int(epoch), timezone.utc) if epoch else datetime.now(timezone.utc)
+        tools = {name: version(name) for name in ("reverie", "torch", "onnx", "onnxscript", "onnxruntime-training-cpu")}
+        return bundle.Manifest(
+            name=n.name,
+            created=created.isoformat(timespec="seconds"),
+            classes=n.classes,
+            slots=n.slots,
+            input_shape=n.input_shape,
+            noise_size=n.noise_size,
+            conditional=not isinstance(n.generator, IgnoringCode),
+            preprocessing=n.preprocessing,
+            files=files,
+            tensors=self.tensors,
+            parity=self.parity,
+            tools=tools | {"python": platform.python_version()},
+            unknown={"measured": n.measured} if n.measured else {},
+        )

@@ -1,0 +1,179 @@
+"""Finding a user's torch modules, fitting weights into them, and growing them by spare class slots."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from reverie.device_runtime.errors import ExportError
+
+
+def build_network(factory: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Call `package.module:factory` with those of `input_shape` and `classes` that it takes."""
+    module_name, _, attribute = factory.partition(":")
+    if not attribute:
+        raise ExportError(f"{factory!r} names no factory: write package.module:factory")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise ExportError(
+            f"cannot import {module_name} ({type(error).__name__}: {error}): run where it can be imported"
+        ) from error
+    finally:
+        sys.path.pop(0)
+    make = getattr(module, attribute, None)
+    if not callable(make):
+        near = difflib.get_close_matches(attribute, dir(module))
+        raise ExportError(f"{module_name} has no factory {attribute!r}; nearest: {', '.join(near) or 'none'}")
+    available: dict[str, Any] = {"input_shape": input_shape, "classes": classes}
+    takes = inspect.signature(make).parameters
+    try:
+        network = make(**{name: value for name, value in available.items() if name in takes})
+    except Exception as error:
+        raise ExportError(f"{factory} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise ExportError(f"{factory} returned {type(network).__name__}, not a torch.nn.Module")
+    return network.eval()
+
+
+class IgnoringCode(nn.Module):
+    """A generator or discriminator without class code, with the code as an input that it does not use."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        if hasattr(network, "noise_size"):
+            self.noise_size = network.noise_size
+
+    def forward(self, first: Tensor, code: Tensor) -> Tensor:
+        output: Tensor = self.network(first)
+        return output + 0 * code[:, :1].reshape(-1, *[1] * (output.dim() - 1))
+
+
+def with_code(network: nn.Module) -> nn.Module:
+    """`network` itself if its forward takes two inputs, else one that ignores the second, the class code."""
+    takes = [p for p in inspect.signature(network.forward).parameters.values() if p.default is p.empty]
+    return network if len(takes) > 1 else IgnoringCode(network)
+
+
+def output_shape(what: str, network: nn.Module, *inputs: Tensor) -> tuple[int, ...]:
+    """Run `network` once on `inputs` and return the shape of its output. Raises ExportError."""
+    try:
+        with torch.no_grad():
+            return tuple(network.eval()(*inputs).shape)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        given = " and ".join(str(tuple(value.shape[1:])) for value in inputs)
+        raise ExportError(
+            f"the {what} does not run on inputs of shape {given} ({reason}): "
+            "check the input shape and the number of classes"
+        ) from error
+
+
+def require_shape(what: str, network: nn.Module, inputs: tuple[Tensor, ...], wanted: tuple[int, ...]) -> None:
+    """Run `network` once on `inputs`; raise ExportError unless its output has the shape `wanted`."""
+    shape = output_shape(what, network, *inputs)
+    if shape != wanted:
+        raise ExportError(f"the {what} returns shape {shape} where {wanted} is needed: check the number of classes")
+
+
+def require_own_memory(what: str, network: nn.Module) -> None:
+    """Raise ExportError where two weights of `network` share memory: they could not be stored and trained apart."""
+    names: dict[int, str] = {}
+    for name, value in network.state_dict().items():
+        first = names.setdefault(value.untyped_storage().data_ptr(), name)
+        if first != name and value.numel():
+            raise ExportError(f"{first} and {name} of the {what} share their memory: give each weights of its own")
+
+
+def takes_classes(factory: str) -> bool:
+    """Whether the factory has a parameter `classes`, so that it can build its network with spare slots."""
+    module_name, _, attribute = factory.partition(":")
+    return "classes" in inspect.signature(getattr(sys.modules[module_name], attribute)).parameters
+
+
+def read_weights_file(path: Path) -> dict[str, Tensor]:
+    """A state dict from .safetensors, or from a torch file without executing anything in it."""
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        return dict(loaded.get("state_dict", loaded))
+    except Exception as error:
+        raise ExportError(
+            f"cannot read weights from {path} ({type(error).__name__}): give a state dict as .safetensors or .pt"
+        ) from error
+
+
+def load_weights(
+    network: nn.Module, weights: dict[str, Tensor], where: object, classes: int = 0, slots: int = 0
+) -> None:
+    """Load `weights`, trained for `classes`, into `network`, built for `slots` classes.
+
+    An axis that is longer by the spare slots ends in the classes; a new slot starts as their average.
+    Raises ExportError naming what differs.
+    """
+    wanted = network.state_dict()
+    missing, surplus = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
+    if missing or surplus:
+        raise ExportError(
+            f"{where} does not fit: it lacks {_some(missing)} and holds {_some(surplus)} in surplus; "
+            "is it from this network?"
+        )
+    grown = {name: _grow(weights[name], target.shape, classes, slots) for name, target in wanted.items()}
+    for name, value in grown.items():
+        if value.shape != wanted[name].shape:
+            raise ExportError(
+                f"{where} does not fit: {name} is {tuple(value.shape)}, the network has {tuple(wanted[name].shape)}"
+            )
+    network.load_state_dict(grown)
+
+
+def _grow(value: Tensor, shape: torch.Size, classes: int, slots: int) -> Tensor:
+    spare = slots - classes
+    for axis in range(min(value.dim(), len(shape))):
+        if spare > 0 and shape[axis] == value.shape[axis] + spare and value.shape[axis] >= classes:
+            known = value.narrow(axis, value.shape[axis] - classes, classes)
+            average = known.mean(dim=axis, keepdim=True)
+            value = torch.cat([value, average.repeat_interleave(spare, dim=axis)], dim=axis)
+    return value
+
+
+def widen_classifier(solver: nn.Module, input_shape: tuple[int, ...], classes: int, slots: int) -> None:
+    """Give the last linear layer of `solver` outputs for all `slots`; new ones start as the average class."""
+    shape = output_shape("solver", solver, torch.zeros(2, *input_shape))
+    if len(shape) != 2:
+        raise ExportError(f"the solver returns shape {shape} where (2, {classes}) is needed: one logit a class")
+    if shape[1] != classes:
+        raise ExportError(f"the solver has {shape[1]} outputs, but {classes} class names are given: name each output")
+    if classes == slots:
+        return
+    candidates = [
+        (name, layer)
+        for name, layer in solver.named_modules()
+        if isinstance(layer, nn.Linear) and layer.out_features == classes
+    ]
+    if not candidates:
+        raise ExportError(
+            f"the solver has no linear layer with {classes} outputs to add spare classes to: "
+            "let its factory take `classes`, or export with --spare-classes 0"
+        )
+    name, layer = candidates[-1]
+    wider = nn.Linear(layer.in_features, slots, bias=layer.bias is not None)
+    state = {key: value.detach() for key, value in layer.state_dict().items()}
+    load_weights(wider, state, name, classes, slots)
+    parent_name, _, child = name.rpartition(".")
+    setattr(solver.get_submodule(parent_name), child, wider)
+
+
+def _some(names: list[str]) -> str:
+    return (", ".join(names[:3]) + (" ..." if len(names) > 3 else "")) or "nothing"

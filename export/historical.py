@@ -1,0 +1,129 @@
+"""Reading the historical images and pretraining on them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from reverie.device_runtime.bundle import MODELS, Preprocessing
+from reverie.device_runtime.errors import ExportError
+from reverie.device_runtime.preprocess import image_files, image_to_input, read_image
+from reverie.export.factories import (
+    build_network,
+    load_weights,
+    read_weights_file,
+    require_own_memory,
+    require_shape,
+)
+from reverie.export.pretrain import PretrainConfig, Progress, pretrain
+from reverie.export.pretrained import REFERENCE, Pretrained, save_pretrained
+
+
+def read_historical(
+    folder: Path, size: tuple[int, ...] | None
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], Preprocessing]:
+    """Inputs (N, C, H, W), labels (N,), class names and the preprocessing that fits. Raises ExportError.
+
+    Grey if the first image is; all images must be of one size unless `size` (H, W) is given.
+    """
+    folders = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".") if folder.is_dir() else []
+    if len(folders) < 2:
+        raise ExportError(f"{folder} needs a folder of images for each of at least two classes")
+    inputs: list[np.ndarray] = []
+    labels: list[int] = []
+    how: Preprocessing | None = None
+    for index, path in enumerate(folders):
+        files = image_files(path)
+        if len(files) < 2:
+            raise ExportError(
+                f"{path} holds {len(files)} PNG or JPEG images: at least 2 are needed, one to train and one to "
+                "validate with; add some or remove the folder"
+            )
+        for file in files:
+            image = read_image(file)
+            if how is None:
+                how = _preprocessing(image, size)
+            if size is None and image.shape[:2] != (how.height, how.width):
+                raise ExportError(
+                    f"{file} is {image.shape[1]}x{image.shape[0]} pixels, the first image is {how.width}x{how.height}: "
+                    "give --size HEIGHT,WIDTH to resize them all"
+                )
+            inputs.append(image_to_input(image, how, file))
+            labels.append(index)
+    if how is None:
+        raise ExportError(f"{folder} holds no images")
+    return np.stack(inputs), np.asarray(labels), tuple(p.name for p in folders), how
+
+
+def pretrain_folder(
+    images: Path,
+    output: Path,
+    config: PretrainConfig,
+    progress: Progress,
+    size: tuple[int, ...] | None = None,
+    solver: str | None = None,
+    solver_weights: Path | None = None,
+) -> Pretrained:
+    """Pretrain on a folder and write `output`, which must not exist. `solver` is a factory of the user's own."""
+    if output.exists():
+        raise ExportError(f"{output} exists already: remove it or choose another --output")
+    inputs, labels, classes, how = read_historical(images, size)
+    return pretrain_arrays(
+        inputs, labels, classes, how, output, config, progress, solver=solver, solver_weights=solver_weights
+    )
+
+
+def pretrain_arrays(
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    how: Preprocessing,
+    output: Path,
+    config: PretrainConfig,
+    progress: Progress,
+    solver: str | None = None,
+    solver_weights: Path | None = None,
+) -> Pretrained:
+    """Pretrain on inputs (N, *S) in [-1, 1] and labels (N,) and write `output`."""
+    torch.manual_seed(config.seed)
+    factories = REFERENCE | ({"solver": solver} if solver else {})
+    shape = tuple(inputs.shape[1:])
+    built = {name: build_network(factories[name], shape, len(classes)) for name in MODELS}
+    require_shape("solver", built["solver"], (torch.zeros(2, *shape),), (2, len(classes)))
+    require_own_memory("solver", built["solver"])
+    if solver_weights is not None:
+        load_weights(built["solver"], read_weights_file(solver_weights), solver_weights)
+    make_folder(output)
+    networks = (built["solver"], built["generator"], built["discriminator"])
+    try:
+        built["generator"], measured = pretrain(
+            networks, inputs, labels, config, progress, train_the_solver=solver_weights is None
+        )
+        figures: dict[str, Any] = measured._asdict()
+        described = Pretrained(classes, shape, how, factories, {}, figures | {"seed": config.seed})
+        save_pretrained(output, built, described)
+    except BaseException:
+        shutil.rmtree(output, ignore_errors=True)
+        raise
+    return replace(described, weights={name: output / f"{name}.safetensors" for name in MODELS})
+
+
+def make_folder(folder: Path) -> None:
+    """Make a new folder before hours of work that would end in it. Raises ExportError."""
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise ExportError(f"cannot write {folder} ({error.strerror}): choose another --output") from error
+
+
+def _preprocessing(image: np.ndarray, size: tuple[int, ...] | None) -> Preprocessing:
+    if size is not None and len(size) != 2:
+        raise ExportError(f"size {size} is not HEIGHT,WIDTH")
+    grey = image.ndim == 2 or (np.ptp(image.astype(np.int16), axis=2) == 0).all()
+    height, width = size or image.shape[:2]
+    return Preprocessing(int(height), int(width), "grey" if grey else "rgb", resize="stretch" if size else "exact")

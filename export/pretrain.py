@@ -1,0 +1,183 @@
+"""Train a solver and a GAN on the historical images, on the workstation, in torch.
+
+The solver learns by cross-entropy and is scored on a tenth of the images that it never trains on. The GAN is
+class-conditional with the non-saturating loss (Goodfellow et al., "Generative adversarial nets", 2014); the generator
+kept is the running average of its weights (Yazici et al., "The unusual effectiveness of averaging", 2019).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reverie.device_runtime.errors import ExportError
+
+Progress = Callable[[str, int, int, float], None]
+"""Called with (what is trained, step, steps in all, loss)."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How long and how fast to train; the defaults suit images of about 28×28 to 64×64."""
+
+    seed: int = 0
+    solver_epochs: int = 8
+    solver_batch: int = 128
+    solver_learning_rate: float = 1e-3
+    gan_steps: int = 4000
+    gan_batch: int = 64
+    gan_learning_rate: float = 1e-3
+    average_decay: float = 0.995
+    validation_share: float = 0.1
+
+
+class Measured(NamedTuple):
+    """What pretraining reached: accuracy on the validation images, and the generator's class coverage."""
+
+    validation_accuracy: float
+    class_coverage: tuple[float, ...]
+
+
+def pretrain(
+    networks: tuple[nn.Module, nn.Module, nn.Module],
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    config: PretrainConfig,
+    progress: Progress,
+    train_the_solver: bool = True,
+) -> tuple[nn.Module, Measured]:
+    """Train solver, generator and discriminator, in this order in `networks`, on inputs (N, *S) and labels (N,).
+
+    Solver and discriminator are trained in place; the averaged generator is returned with the figures.
+    """
+    solver, generator, discriminator = networks
+    classes = int(labels.max()) + 1
+    train, validation = (
+        (torch.from_numpy(inputs[rows]), torch.from_numpy(labels[rows]))
+        for rows in split_validation(labels, config.validation_share, config.seed)
+    )
+    if train_the_solver:
+        train_solver(solver, *train, config, progress)
+    averaged = train_gan(generator, discriminator, *train, config, progress)
+    measured = Measured(accuracy(solver, *validation), class_coverage(averaged, solver, classes))
+    return averaged, measured
+
+
+def split_validation(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (train, validation) with `share` of every class in the second; at least one image each."""
+    rng = np.random.default_rng(seed)
+    train, validation = [], []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        if len(members) < 2:
+            message = f"class number {label} has {len(members)} image: at least 2 are needed, one to validate with"
+            raise ExportError(message)
+        held_out = max(1, round(share * len(members)))
+        validation.append(members[:held_out])
+        train.append(members[held_out:])
+    return np.sort(np.concatenate(train)), np.sort(np.concatenate(validation))
+
+
+def accuracy(solver: nn.Module, inputs: Tensor, labels: Tensor) -> float:
+    """Share of `inputs` (N, *S) whose largest logit is their label (N,)."""
+    solver.eval()
+    with torch.no_grad():
+        right: int = sum(
+            int((solver(x).argmax(1) == y).sum().item())
+            for x, y in zip(inputs.split(512), labels.split(512), strict=True)
+        )
+    return right / len(labels)
+
+
+def train_solver(solver: nn.Module, inputs: Tensor, labels: Tensor, config: PretrainConfig, progress: Progress) -> None:
+    """Cross-entropy, Adam, learning rate falling along a half cosine. Trains `solver` in place."""
+    draw = torch.Generator().manual_seed(config.seed)
+    batches = max(1, len(labels) // config.solver_batch)
+    steps = batches * config.solver_epochs
+    optimizer = torch.optim.Adam(solver.parameters(), lr=config.solver_learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    solver.train()
+    for step in range(steps):
+        if step % batches == 0:
+            order = torch.randperm(len(labels), generator=draw)
+        chosen = order[(step % batches) * config.solver_batch :][: config.solver_batch]
+        loss = F.cross_entropy(solver(inputs[chosen]), labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        progress("solver", step + 1, steps, loss.item())
+    solver.eval()
+
+
+def train_gan(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    config: PretrainConfig,
+    progress: Progress,
+) -> nn.Module:
+    """Non-saturating GAN loss, one discriminator and one generator step by turns.
+
+    D minimises softplus(-D(x)) + softplus(D(G(z))), G minimises softplus(-D(G(z))). Returns the generator
+    whose weights are the running average; `discriminator` is trained in place.
+    """
+    draw = torch.Generator().manual_seed(config.seed + 1)
+    classes = int(labels.max()) + 1
+    betas = (0.5, 0.99)
+    generator_optimizer = torch.optim.Adam(generator.parameters(), lr=config.gan_learning_rate, betas=betas)
+    discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), lr=config.gan_learning_rate, betas=betas)
+    optimizers = (generator_optimizer, discriminator_optimizer)
+    schedules = [torch.optim.lr_scheduler.LinearLR(o, 1.0, 0.1, config.gan_steps) for o in optimizers]
+    averaged = copy.deepcopy(generator).requires_grad_(requires_grad=False)
+    noise_size = int(generator.noise_size)  # type: ignore[arg-type]
+    codes = torch.eye(classes)
+
+    def fake(count: int) -> tuple[Tensor, Tensor]:
+        code = codes[torch.randint(classes, (count,), generator=draw)]
+        return generator(torch.randn(count, noise_size, generator=draw), code), code
+
+    for step in range(config.gan_steps):
+        chosen = torch.randint(len(labels), (config.gan_batch,), generator=draw)
+        with torch.no_grad():
+            images, code = fake(config.gan_batch)
+        verdicts = discriminator(torch.cat([inputs[chosen], images]), torch.cat([codes[labels[chosen]], code]))
+        on_real, on_fake = verdicts.split(config.gan_batch)
+        loss = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
+        discriminator_optimizer.zero_grad()
+        loss.backward()
+        discriminator_optimizer.step()
+
+        images, code = fake(config.gan_batch)
+        loss = F.softplus(-discriminator(images, code)).mean()
+        generator_optimizer.zero_grad()
+        loss.backward()
+        generator_optimizer.step()
+        for schedule in schedules:
+            schedule.step()
+        decay = min(config.average_decay, step / (step + 10))
+        for kept, now in zip(averaged.parameters(), generator.parameters(), strict=True):
+            kept.lerp_(now.detach(), 1 - decay)
+        progress("generator", step + 1, config.gan_steps, loss.item())
+    discriminator.eval()
+    return averaged.eval()
+
+
+def class_coverage(
+    generator: nn.Module, solver: nn.Module, classes: int, seed: int = 0, samples: int = 1000
+) -> tuple[float, ...]:
+    """Share of each class among `samples` generated inputs with evenly drawn codes, as the solver sees them."""
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        code = torch.eye(classes)[torch.arange(samples) % classes]
+        noise = torch.randn(samples, int(generator.noise_size), generator=draw)  # type: ignore[arg-type]
+        seen = solver(generator(noise, code))[:, :classes].argmax(1)
+    return tuple((torch.bincount(seen, minlength=classes).double() / samples).tolist())
