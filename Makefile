@@ -1,0 +1,42 @@
+# Two environments: .venv holds what a box needs (no torch, no onnx), .venv-workstation both halves and the tests.
+PYTHON ?= python3
+ENGINE := onnxruntime-training-cpu==1.19.2
+BOX := .venv/bin
+WORKSTATION := .venv-workstation/bin
+DEMO := models/fashion-demo
+DEMO_HOME := .demo-home
+
+.PHONY: demo test check clean box workstation
+
+demo: box
+	rm -rf $(DEMO_HOME)
+	$(BOX)/reverie bench box $(DEMO)/bundle --frames $(DEMO)/frames --images $(DEMO)/test --home $(DEMO_HOME)
+	@echo "the home is kept: try $(BOX)/reverie status --home $(DEMO_HOME)"
+
+test: box workstation
+	$(BOX)/pip install --quiet --no-warn-conflicts "pytest>=8" "hypothesis>=6"
+	$(BOX)/python -m pytest -m "not workstation"
+	$(WORKSTATION)/python -m pytest
+
+check: workstation
+	$(WORKSTATION)/ruff check .
+	$(WORKSTATION)/ruff format --check .
+	$(WORKSTATION)/mypy -p reverie.device_runtime -p reverie.export -p reverie.tools
+	$(WORKSTATION)/lint-imports
+
+# The engine's wheel declares onnx, sympy and h5py, which training on a box never imports: it is installed alone.
+box: .venv/installed
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BOX)/pip install --quiet --editable .
+	$(BOX)/pip install --quiet --no-deps "$(ENGINE)"
+	touch $@
+
+workstation: .venv-workstation/installed
+.venv-workstation/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-workstation
+	$(WORKSTATION)/pip install --quiet --editable ".[workstation,test]" --config-settings editable_mode=strict
+	touch $@
+
+clean:
+	rm -rf .venv .venv-workstation $(DEMO_HOME) build

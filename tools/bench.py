@@ -1,0 +1,93 @@
+"""`reverie bench`: accuracy protocols, and speed and memory on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from reverie.tools.options import json_option, seed_option
+
+
+@click.group("bench")
+def command() -> None:
+    """Measure accuracy, forgetting, speed and memory."""
+
+
+data_option = click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder that holds mnist/ and fashion/ with the original idx files, plain or .gz.",
+)
+
+
+@command.command("accuracy")
+@data_option
+@click.option("--dataset", "datasets", multiple=True, type=click.Choice(["fashion", "mnist"]), help="[default: both]")
+@click.option("--protocol", "protocols", multiple=True, type=click.Choice(["product", "shift"]), help="[default: all]")
+@click.option(
+    "--form",
+    "forms",
+    multiple=True,
+    type=click.Choice(["none", "joint", "literal", "default"]),
+    help="[default: all]",
+)
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--cache", type=click.Path(path_type=Path), help="Keep pretrained models here and use them again.")
+@click.option("--validation", is_flag=True, help="Score on held-out training images, to choose settings by.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write all figures as JSON.")
+def accuracy_command(
+    data: Path,
+    datasets: tuple[str, ...],
+    protocols: tuple[str, ...],
+    forms: tuple[str, ...],
+    seeds: int,
+    cache: Path | None,
+    validation: bool,
+    output: Path | None,
+) -> None:
+    """Learn in steps with the device runtime; print accuracy on every task after every update."""
+    from reverie.tools.accuracy import FORMS, measure, print_measurements
+
+    console = Console()
+    results = [
+        measure(data, dataset, protocol, seed, forms or FORMS, cache, validation, console)
+        for protocol in protocols or ("product", "shift")
+        for dataset in datasets or ("fashion", "mnist")
+        for seed in range(seeds)
+    ]
+    runs = [run for part in results for run in part]
+    print_measurements(console, runs)
+    if output is not None:
+        output.write_text(json.dumps([run.to_json() for run in runs], indent=1) + "\n", encoding="utf-8")
+
+
+@command.command("box")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--frames", required=True, type=click.Path(path_type=Path), help="Labelled frames to learn.")
+@click.option("--images", required=True, type=click.Path(path_type=Path), help="Test images in class-named folders.")
+@click.option("--home", type=click.Path(path_type=Path), help="Keep the home here.  [default: a temporary one]")
+@json_option
+def box_command(bundle: Path, frames: Path, images: Path, home: Path | None, as_json: bool) -> None:
+    """Install, update and predict in processes of their own; print accuracy, seconds and peak memory."""
+    from reverie.tools.box import measure_box, print_box
+
+    result = measure_box(bundle, frames, images, home, Console(stderr=as_json))
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        print_box(Console(), result)
+
+
+@command.command("demo-bundle")
+@data_option
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@seed_option
+def demo_command(data: Path, output: Path, seed: int) -> None:
+    """Make the demo from the Fashion-MNIST files: bundle of classes 0-5, frames of 6 and 7, test images."""
+    from reverie.tools.demo import make_demo
+
+    make_demo(data, output, seed, Console())

@@ -1,0 +1,79 @@
+"""`reverie`: finds the verb's file, runs it, and turns our errors into one line and exit code 1."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import NoReturn
+
+import click
+
+from reverie.device_runtime.errors import ReverieError
+
+VERBS = {
+    "pretrain": "workstation: train a reference solver and GAN from a folder of class-named folders",
+    "export": "workstation: torch solver, generator and discriminator to a bundle",
+    "inspect": "what a bundle holds",
+    "install": "box: put a bundle into a home, as generation 0",
+    "update": "box: learn new frames with all six stages",
+    "predict": "box: classify images with the generation in service",
+    "status": "box: what is in service and what it has learnt",
+    "bench": "accuracy protocols, speed and memory",
+}
+
+WORKSTATION_PACKAGES = {"torch", "onnx", "onnxscript", "safetensors"}
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported when they are asked for, so that a box never imports torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All verbs, in the order in which they are used."""
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command in the file of the same name."""
+        del ctx
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"reverie.tools.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing their files."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="reverie")
+def reverie() -> None:
+    """Update an image classifier on the edge box where it runs, without the data it was first trained on."""
+
+
+def main() -> None:
+    """Entry point of the `reverie` command."""
+    try:
+        reverie.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; what was in service stays in service", err=True)
+        sys.exit(130)
+    except ReverieError as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in WORKSTATION_PACKAGES:
+            raise
+        _fail(f"{error.name} is not installed: this needs the workstation half, pip install 'reverie[workstation]'")
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}; what was in service stays in service")
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"reverie: {' '.join(message.splitlines())}", err=True)
+    sys.exit(1)

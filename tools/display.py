@@ -1,0 +1,100 @@
+"""What the verbs show on a terminal: progress of an update, and its result as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reverie.device_runtime.monitor import Listener, Progress
+
+
+@contextmanager
+def update_progress(console: Console, title: str) -> Iterator[Listener]:
+    """A listener for an update: a live bar on a terminal, one line a stage elsewhere."""
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield _stage_lines(console)
+        return
+    bar = Bar(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(title, total=1.0, detail="")
+
+        def listen(now: Progress) -> None:
+            loss = "" if now.loss is None else f"  loss {now.loss:.3f}"
+            detail = f"step {now.step}/{now.steps}{loss}  {_time_left(now)} left"
+            bar.update(task, completed=now.share, description=now.stage, detail=detail)
+
+        yield listen
+
+
+def step_progress(console: Console) -> Callable[[str, int, int, float], None]:
+    """For pretraining: a line at the start, the middle and the end of what is trained."""
+
+    def listen(what: str, step: int, steps: int, loss: float) -> None:
+        if step in {1, steps} or step % max(1, steps // 10) == 0:
+            console.print(f"{what:10} step {step:>6}/{steps}  loss {loss:.3f}")
+
+    return listen
+
+
+def _stage_lines(console: Console) -> Listener:
+    def listen(now: Progress) -> None:
+        if now.step == now.steps:
+            loss = "" if now.loss is None else f"  loss {now.loss:.3f}"
+            console.print(
+                f"{now.stage}: {now.steps} steps{loss}  {now.share:.0%} done, {_time_left(now)} left",
+                highlight=False,
+            )
+
+    return listen
+
+
+def _time_left(now: Progress) -> str:
+    left = now.seconds * (1 - now.share) / max(now.share, 1e-3)
+    return f"{int(left // 60)}:{int(left % 60):02d}"
+
+
+def print_report(console: Console, report: dict[str, Any]) -> None:
+    """The tables at the end of an update, from what `report.json` holds."""
+    classes = Table(title="Learnt: held-out frames of this update", title_justify="left")
+    for heading in ("label", "frames", "held out", "before", "after"):
+        classes.add_column(heading, justify="left" if heading == "label" else "right")
+    for row in report["classes"]:
+        before = "new" if row["before"] is None else f"{row['before']:.1%}"
+        after = "-" if row["after"] is None else f"{row['after']:.1%}"
+        classes.add_row(row["label"], str(row["frames"]), str(row["held_out"]), before, after)
+    console.print(classes)
+    console.print(
+        f"Kept: on inputs generated for the classes known before, the updated solver agrees with the previous one "
+        f"in {report['agreement']:.1%}."
+    )
+    stages = Table(title="Stages", title_justify="left")
+    for heading in ("stage", "steps", "last loss", "seconds", "peak memory"):
+        stages.add_column(heading, justify="left" if heading == "stage" else "right")
+    for name, stage in report["stages"].items():
+        losses = stage["losses"]
+        stages.add_row(
+            name,
+            str(stage["steps"]) if stage["steps"] else "",
+            f"{losses[-1]:.3f}" if losses else "",
+            f"{stage['seconds']:.1f}",
+            f"{stage['peak_bytes'] / 1e6:.0f} MB",
+        )
+    console.print(stages)

@@ -1,0 +1,46 @@
+"""`reverie inspect`: what a bundle holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from reverie.tools.options import json_option
+
+
+@click.command("inspect")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@json_option
+def command(bundle: Path, as_json: bool) -> None:
+    """Verify every file of BUNDLE and show its classes, models and how they compare with torch."""
+    from reverie.device_runtime.bundle import read_manifest, read_verified
+
+    manifest = read_manifest(bundle)
+    for name, record in manifest.files.items():
+        read_verified(bundle, name, record)
+    if as_json:
+        click.echo(manifest.to_json(), nl=False)
+        return
+    console = Console()
+    total = sum(record.size for record in manifest.files.values())
+    console.print(f"{manifest.name}, format {manifest.format}, made {manifest.created}, {total / 1e6:.1f} MB")
+    console.print(f"classes: {', '.join(manifest.classes)}, and {manifest.slots - len(manifest.classes)} spare")
+    console.print(f"input: {manifest.input_shape}, {manifest.preprocessing}")
+    models = Table("model", "parameters")
+    for name, tensors in manifest.tensors.items():
+        count = 0
+        for tensor_name, tensor in tensors.items():
+            size = 1
+            for side in tensor.shape:
+                size *= side
+            count += 0 if tensor_name == "active" else size
+        models.add_row(name, f"{count:,}")
+    console.print(models)
+    compared = Table("artifact", "largest relative difference from torch", "at")
+    for artifact, figures in manifest.parity.items():
+        compared.add_row(artifact, f"{figures['relative']:.1e}", figures["at"])
+    console.print(compared)
+    console.print("every file matches its hash")

@@ -1,0 +1,29 @@
+"""`reverie predict`: label and probability of image files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from reverie.tools.options import home_option, json_option
+
+
+@click.command("predict")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@home_option
+@json_option
+def command(images: tuple[Path, ...], home: Path, as_json: bool) -> None:
+    """Classify IMAGES, files or folders of them, with the generation in service."""
+    from reverie.device_runtime.predictor import Predictor
+    from reverie.device_runtime.preprocess import find_images, read_image
+
+    files = [file for path in images for file in find_images(path)]
+    predictor = Predictor(home)
+    for file in files:
+        prediction = predictor.predict(read_image(file), file)
+        if as_json:
+            click.echo(json.dumps({"file": str(file), **prediction._asdict()}))
+        else:
+            click.echo(f"{file}: {prediction.label} {prediction.probability:.1%}")

@@ -1,0 +1,52 @@
+"""`reverie pretrain`: solver and GAN from a folder of class-named folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from reverie.tools.options import dimensions, seed_option
+
+
+@click.command("pretrain")
+@click.argument("images", type=click.Path(path_type=Path))
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--size", callback=dimensions, help="Resize images to HEIGHT,WIDTH.  [default: they are of one size]")
+@click.option("--solver", help="Factory of your own solver, package.module:factory.")
+@click.option("--solver-weights", type=click.Path(path_type=Path), help="Its weights, if it is trained already.")
+@click.option("--solver-epochs", default=8, show_default=True, type=click.IntRange(1))
+@click.option("--gan-steps", default=4000, show_default=True, type=click.IntRange(1))
+@seed_option
+def command(
+    images: Path,
+    output: Path,
+    size: tuple[int, ...] | None,
+    solver: str | None,
+    solver_weights: Path | None,
+    solver_epochs: int,
+    gan_steps: int,
+    seed: int,
+) -> None:
+    """Train a reference solver, or your own, and a GAN on IMAGES/LABEL/*.png|jpg."""
+    from reverie.export.historical import pretrain_folder
+    from reverie.export.pretrain import PretrainConfig
+    from reverie.tools.display import step_progress
+
+    console = Console()
+    config = PretrainConfig(seed=seed, solver_epochs=solver_epochs, gan_steps=gan_steps)
+    described = pretrain_folder(
+        images,
+        output,
+        config,
+        step_progress(console),
+        size=size,
+        solver=solver,
+        solver_weights=solver_weights,
+    )
+    console.print(f"solver: {described.measured['validation_accuracy']:.1%} of the validation images are right")
+    console.print("generator, share of each class among its samples as the solver sees them:")
+    for label, share in zip(described.classes, described.measured["class_coverage"], strict=True):
+        console.print(f"  {label}: {share:.1%}", markup=False, highlight=False)
+    console.print(f"written to {output}")

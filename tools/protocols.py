@@ -1,0 +1,102 @@
+"""The accuracy protocols: what is pretrained, what is learnt in each update, and what is tested."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from reverie.device_runtime.errors import FramesError
+from reverie.device_runtime.frames import Frames
+
+
+class Samples(NamedTuple):
+    """Inputs (N, 1, 28, 28) float32 in [-1, 1] and labels (N,)."""
+
+    inputs: np.ndarray
+    labels: np.ndarray
+
+    def of(self, classes: list[int]) -> Samples:
+        """The samples of `classes`."""
+        return self.take(np.flatnonzero(np.isin(self.labels, classes)))
+
+    def take(self, rows: np.ndarray) -> Samples:
+        """The samples in `rows`."""
+        return Samples(self.inputs[rows], self.labels[rows])
+
+
+class Protocol(NamedTuple):
+    """A sequence of tasks. `tests[0]` belongs to the pretraining, `tests[i]` to update i."""
+
+    history: Samples
+    updates: list[Samples]
+    tests: list[Samples]
+    slots: int
+
+
+def read_idx(folder: Path, part: str) -> Samples:
+    """MNIST-style files `<part>-images-idx3-ubyte` and `-labels-idx1-ubyte`, plain or .gz. Raises FramesError."""
+
+    def raw(name: str, header: int) -> np.ndarray:
+        for path in (folder / name, folder / f"{name}.gz"):
+            if path.is_file():
+                content = path.read_bytes()
+                content = gzip.decompress(content) if path.suffix == ".gz" else content
+                return np.frombuffer(content, np.uint8, offset=header)
+        raise FramesError(f"{folder} has no {name} (or .gz): point --data at a folder that holds {folder.name}/")
+
+    images = raw(f"{part}-images-idx3-ubyte", 16).reshape(-1, 1, 28, 28)
+    labels = raw(f"{part}-labels-idx1-ubyte", 8).astype(np.int64)
+    return Samples(images.astype(np.float32) / np.float32(127.5) - 1, labels)
+
+
+def product(train: Samples, test: Samples, seed: int, live: int = 1000) -> Protocol:
+    """Pretrain on classes 0-5, learn 6-7, then 8-9, with `live` images in all for each update."""
+    rng = np.random.default_rng(seed)
+    tasks = [list(range(6)), [6, 7], [8, 9]]
+    updates = [_draw(train.of(task), live, rng) for task in tasks[1:]]
+    return Protocol(train.of(tasks[0]), updates, [test.of(task) for task in tasks], slots=10)
+
+
+def shift(train: Samples, test: Samples, seed: int, live: int = 1000) -> Protocol:
+    """All ten classes known; live images are the same classes inverted, turned by 30 degrees and blurred."""
+    rng = np.random.default_rng(seed)
+    update = _draw(train, live, rng)
+    return Protocol(train, [shifted(update)], [test, shifted(test)], slots=10)
+
+
+def validation_split(train: Samples, share: float = 0.1) -> tuple[Samples, Samples]:
+    """Training images without a fixed random `share`, and that share, to choose settings by."""
+    order = np.random.default_rng(0).permutation(len(train.labels))
+    held_out = round(share * len(order))
+    return train.take(np.sort(order[held_out:])), train.take(np.sort(order[:held_out]))
+
+
+PROTOCOLS: dict[str, Callable[[Samples, Samples, int], Protocol]] = {"product": product, "shift": shift}
+
+
+def shifted(samples: Samples) -> Samples:
+    """Inverted, turned by 30 degrees about the centre (the corners keep the background) and blurred (sigma 1)."""
+    turn = cv2.getRotationMatrix2D((13.5, 13.5), 30, 1.0)
+    images = np.empty_like(samples.inputs)
+    for at, (image,) in enumerate(samples.inputs):
+        turned = cv2.warpAffine(-image, turn, (28, 28), borderMode=cv2.BORDER_CONSTANT, borderValue=1.0)
+        images[at, 0] = cv2.GaussianBlur(turned, (0, 0), 1.0)
+    return Samples(images, samples.labels)
+
+
+def as_frames(samples: Samples) -> Frames:
+    """Live frames whose labels are named by their digit."""
+    classes = np.unique(samples.labels)
+    return Frames(samples.inputs, np.searchsorted(classes, samples.labels), tuple(str(c) for c in classes))
+
+
+def _draw(samples: Samples, count: int, rng: np.random.Generator) -> Samples:
+    """`count` samples, the same number of each class."""
+    classes = np.unique(samples.labels)
+    rows = [rng.choice(np.flatnonzero(samples.labels == c), size=count // len(classes), replace=False) for c in classes]
+    return samples.take(np.concatenate(rows))

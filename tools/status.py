@@ -1,0 +1,41 @@
+"""`reverie status`: what is in service."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from reverie.tools.options import home_option, json_option
+
+
+@click.command("status")
+@home_option
+@json_option
+@click.option("--picture", type=click.Path(path_type=Path), help="Write generated inputs, a row a class, as PNG.")
+def command(home: Path, as_json: bool, picture: Path | None) -> None:
+    """Show the generation in service, its classes, spare slots and the result of its update."""
+    from reverie.device_runtime import store
+    from reverie.device_runtime.bundle import read_manifest
+    from reverie.tools.display import print_report
+
+    generation = store.read_generation(home)
+    manifest = read_manifest(home / "bundles" / generation.bundle)
+    report = store.read_report(home, generation.name)
+    if picture is not None:
+        from reverie.device_runtime.generative import picture_of_classes
+
+        picture.write_bytes(picture_of_classes(store.load_models(home, generation)))
+    spare = manifest.slots - len(generation.classes)
+    if as_json:
+        values = generation.to_json() | {"spare_slots": spare, "generations": store.generations(home)}
+        click.echo(json.dumps(values | {"report": report}))
+        return
+    click.echo(f"in service:  generation {generation.name} of {manifest.name}, since {generation.created}")
+    click.echo(f"classes:     {', '.join(generation.classes)}")
+    click.echo(f"spare slots: {spare}")
+    click.echo(f"generations: {', '.join(store.generations(home))}")
+    if report is not None:
+        print_report(Console(), report)
