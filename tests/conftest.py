@@ -1,0 +1,208 @@
+"""What all tests share: the small bundle in models/format-1, homes and networks made from it, and the command line.
+
+Everything here runs without torch. Fixtures of session scope are read by many tests and must not be changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from reverie.device_runtime import store
+from reverie.device_runtime.bundle import MANIFEST
+from reverie.device_runtime.config import UpdateConfig
+from reverie.device_runtime.frames import extend_classes, read_frames, split
+from reverie.device_runtime.monitor import Monitor
+from reverie.device_runtime.report import accuracy
+from reverie.device_runtime.update import run_update
+from reverie.tools.cli import main
+
+settings.register_profile("reverie", deadline=None, max_examples=50, database=None)
+settings.load_profile("reverie")
+
+FORMAT_1 = Path(__file__).parents[1] / "models/format-1"
+
+
+class Finished(NamedTuple):
+    """Exit code and output of one command."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def repository():
+    return FORMAT_1.parents[1]
+
+
+@pytest.fixture(scope="session")
+def bundle():
+    return FORMAT_1 / "bundle"
+
+
+@pytest.fixture(scope="session")
+def frames_folder():
+    return FORMAT_1 / "frames"
+
+
+@pytest.fixture(scope="session")
+def test_folder():
+    return FORMAT_1 / "test"
+
+
+@pytest.fixture
+def own_bundle(bundle, tmp_path):
+    """A copy of the bundle that a test may damage."""
+    return Path(shutil.copytree(bundle, tmp_path / "own-bundle"))
+
+
+@pytest.fixture(scope="session")
+def installed(bundle, tmp_path_factory):
+    """A home with generation 0 in service; only read."""
+    home = tmp_path_factory.mktemp("installed") / "home"
+    store.install(bundle, home)
+    return home
+
+
+@pytest.fixture
+def home(installed, tmp_path):
+    """A home with generation 0 in service that a test may change."""
+    return Path(shutil.copytree(installed, tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def models(installed):
+    """The pretrained networks."""
+    return store.load_models(installed, store.read_generation(installed))
+
+
+@pytest.fixture(scope="session")
+def frames(models, frames_folder):
+    return read_frames(frames_folder, models.manifest.preprocessing, 5)
+
+
+@pytest.fixture(scope="session")
+def grown(models, frames):
+    """The pretrained networks with the slots of the new classes in use."""
+    return models.with_classes(extend_classes(models.classes, frames.classes, models.manifest.slots))
+
+
+@pytest.fixture(scope="session")
+def live(frames, grown):
+    """Live inputs to train on."""
+    return split(frames, grown.classes, 0.2, 0)[0]
+
+
+@pytest.fixture(scope="session")
+def quick():
+    """An update of all stages with a handful of steps each: it runs everything and learns nothing."""
+    config = UpdateConfig()
+    return replace(
+        config,
+        replay=replace(config.replay, pool=64),
+        fine_tune=replace(config.fine_tune, steps=6, batch=16),
+        synthesis=replace(config.synthesis, count=20, batch=12, steps=3),
+        retrain=replace(config.retrain, fit=replace(config.retrain.fit, steps=4, batch=16)),
+        generative=replace(config.generative, steps=3, batch=8),
+    )
+
+
+@pytest.fixture(scope="session")
+def patient():
+    """An update with enough steps to learn the two new classes of the small bundle."""
+    config = UpdateConfig()
+    return replace(
+        config,
+        replay=replace(config.replay, pool=1024),
+        fine_tune=replace(config.fine_tune, steps=200, batch=128),
+        synthesis=replace(config.synthesis, count=128, batch=128),
+        retrain=replace(config.retrain, fit=replace(config.retrain.fit, steps=100, batch=128)),
+        generative=replace(config.generative, steps=60, batch=32),
+    )
+
+
+@pytest.fixture(scope="session")
+def updated(models, frames, patient):
+    """The result of one default update with enough steps."""
+    return run_update(models, frames, patient, Monitor())
+
+
+@pytest.fixture(scope="session")
+def test_accuracy(models, test_folder):
+    """models, labels → share of the test images of these labels that the solver gets right."""
+    tested = read_frames(test_folder, models.manifest.preprocessing, 1)
+
+    def measure(some_models, labels):
+        rows = np.isin(tested.labels, [tested.classes.index(label) for label in labels])
+        slots = np.array([some_models.classes.index(tested.classes[at]) for at in tested.labels[rows]])
+        return accuracy(some_models, tested.inputs[rows], slots)
+
+    return measure
+
+
+@pytest.fixture
+def monitor():
+    """A Monitor inside a stage, as a stage's function expects it."""
+    watching = Monitor()
+    with watching.stage("fine-tune"):
+        yield watching
+
+
+@pytest.fixture(scope="session")
+def same():
+    """Whether two sets of weights are the same, bit for bit."""
+
+    def compare(left, right):
+        return left.keys() == right.keys() and all(left[n].tobytes() == right[n].tobytes() for n in left)
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def tree():
+    """folder → SHA-256 of every file by path, and every folder; empty if there is no such folder."""
+
+    def read(folder):
+        found = [folder, *folder.rglob("*")] if folder.exists() else []
+        digests = {p: hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else "folder" for p in found}
+        return {p.relative_to(folder).as_posix(): digest for p, digest in digests.items()}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def edit_manifest():
+    """Change fields of the manifest in a bundle folder."""
+
+    def edit(folder, **changes):
+        path = folder / MANIFEST
+        path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), encoding="utf-8")
+
+    return edit
+
+
+@pytest.fixture
+def reverie(monkeypatch, capfd):
+    """Run `reverie ARGUMENTS` in this process, with all that it writes to the real stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["reverie", *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        return Finished(code, *capfd.readouterr())
+
+    return run

@@ -1,0 +1,120 @@
+"""Stage 6: the generator learns the live classes and keeps the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reverie.device_runtime.config import GenerativeConfig
+from reverie.device_runtime.fit import Live
+from reverie.device_runtime.generative import (
+    coverage,
+    draw_round,
+    picture_of_classes,
+    principal_coordinates,
+    update_generator,
+)
+from reverie.device_runtime.monitor import Monitor
+from reverie.device_runtime.randomness import rng_for
+
+CONFIG = GenerativeConfig(batch=12, components=4)
+
+
+@pytest.fixture(scope="module")
+def coordinates(live, models):
+    return principal_coordinates(live, models.manifest.noise_size, rng_for(0, "test"))
+
+
+def test_every_known_class_keeps_at_least_half_its_even_share(models, updated):
+    shares = updated.report.coverage
+    assert all(shares[label] >= 0.5 / len(updated.models.classes) for label in models.classes)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert all(np.isfinite(w).all() for w in updated.models.generator.values())
+
+
+def test_the_generator_makes_inputs_of_the_new_classes_and_did_not_before(grown, updated):
+    """Generated with the codes of the new classes, as the updated solver sees them."""
+    before = coverage(replace(updated.models, generator=grown.generator), 0)[3:]
+    assert sum(updated.report.coverage[label] for label in ("bag", "sneaker")) > sum(before) + 0.1
+
+
+def test_without_the_old_samples_the_generator_forgets_the_known_classes(models, updated, live, patient):
+    """The control: the literal generative update. Its inputs of known classes are no longer taken for them."""
+    watching = Monitor()
+    with watching.stage("generative update"):
+        generator, _ = update_generator(models, updated.models, live, patient.literal().generative, 0, watching)
+    forgot = coverage(replace(updated.models, generator=generator), 0)
+    assert min(forgot[:3]) < 0.5 / len(updated.models.classes)
+
+
+def test_coverage_is_measured_by_the_solver_on_even_codes(models):
+    shares = coverage(models, 0, samples=300)
+    assert sum(shares) == pytest.approx(1)
+    assert min(shares) > 0.2
+
+
+@given(st.integers(2, 40), st.integers(0, 99))
+def test_half_of_a_round_is_live_and_the_other_half_of_known_classes(models, live, coordinates, batch, seed):
+    now = draw_round(models, live, coordinates, replace(CONFIG, batch=batch), rng_for(seed, "test"))
+    half = batch // 2
+    is_live = np.isin(now.labels, live.labels)
+    np.testing.assert_array_equal(is_live, np.arange(batch) < batch - half)
+    assert (now.labels[~is_live] < len(models.classes)).all()
+    held = now.anchor_weight[~is_live]
+    np.testing.assert_allclose(held, CONFIG.anchor / half, rtol=1e-6)
+    np.testing.assert_array_equal(now.live_inputs, now.anchor)
+    np.testing.assert_array_equal(now.live_labels, now.labels)
+
+
+def test_the_literal_round_shows_live_inputs_alone_as_live(models, live, coordinates):
+    literal = replace(CONFIG, replay_as_live=False, anchor=0.0, reconstruction=0.0)
+    now = draw_round(models, live, coordinates, literal, rng_for(0, "test"))
+    known = {x.tobytes() for x in live.inputs}
+    assert len(now.live_inputs) == 6
+    assert {x.tobytes() for x in now.live_inputs} <= known
+    assert not now.anchor_weight.any()
+
+
+def test_known_classes_that_are_live_too_are_not_held_to_the_previous_generator(models, live, coordinates):
+    known = Live(live.inputs, live.labels - 3)  # slots 0 and 1
+    now = draw_round(models, known, coordinates, CONFIG, rng_for(0, "test"))
+    rehearsed = np.arange(len(now.labels)) >= 6
+    np.testing.assert_array_equal(now.anchor_weight[rehearsed] > 0, now.labels[rehearsed] == 2)
+
+
+def test_an_input_to_reproduce_keeps_its_first_coordinates_and_gets_fresh_noise_for_the_rest(models, live, coordinates):
+    now = draw_round(models, live, coordinates, CONFIG, rng_for(0, "test"))
+    for at in np.flatnonzero(now.anchor_weight[:6] > 0):
+        row = next(r for r, x in enumerate(live.inputs) if x.tobytes() == now.anchor[at].tobytes())
+        np.testing.assert_array_equal(now.noise[at, :4], coordinates[row, :4])
+        assert (now.noise[at, 4:] != coordinates[row, 4:]).all()
+    assert (now.anchor_weight[:6] > 0).sum() == 3
+
+
+@given(st.integers(20, 40), st.integers(3, 8), st.integers(0, 99))
+def test_principal_coordinates_look_like_fresh_noise(frames_of_a_class, width, seed):
+    rng = np.random.default_rng(seed)
+    inputs = (rng.standard_normal((frames_of_a_class, width)) * 3 + 7).astype(np.float32)
+    found = principal_coordinates(Live(inputs, np.zeros(frames_of_a_class, int)), width - 1, rng)
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(found.T @ found / frames_of_a_class, np.eye(width - 1), atol=1e-4)
+
+
+def test_frames_that_are_all_the_same_still_have_coordinates():
+    same_frames = Live(np.ones((5, 1, 4, 4), np.float32), np.zeros(5, int))
+    found = principal_coordinates(same_frames, 8, rng_for(0, "test"))
+    assert np.isfinite(found).all()
+    assert 0.3 < found.std() < 3
+
+
+def test_the_picture_of_classes_is_a_png_with_a_row_for_each_class(models):
+    picture = cv2.imdecode(
+        np.frombuffer(picture_of_classes(models, columns=5, scale=2), np.uint8), cv2.IMREAD_UNCHANGED
+    )
+    assert picture.shape == (2 * 14 * len(models.classes), 2 * 14 * 5)
+    assert picture.std() > 10
