@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from reverie.device_runtime.errors import BundleError
+from reverie.device_runtime.labels import check_labels
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -135,8 +136,9 @@ class Manifest:
         sizes = (self.slots, self.noise_size, *self.input_shape, how.height, how.width)
         if not all(type(size) is int and size > 0 for size in sizes):
             raise ValueError("a size is not a positive whole number")
-        if not 0 < len(set(self.classes)) == len(self.classes) <= self.slots:
-            raise ValueError("class names are missing, twice the same or more than the class slots")
+        if not 0 < len(self.classes) <= self.slots:
+            raise ValueError("class names are missing or more than the class slots")
+        check_labels(self.classes, BundleError)
         if how.colour not in {"grey", "rgb"} or how.resize not in {"exact", "stretch"} or not float(how.scale):
             raise ValueError("the preprocessing is unknown")
         if not isinstance(self.name, str) or not isinstance(self.created, str):

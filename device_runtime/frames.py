@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,10 +10,9 @@ import numpy as np
 from reverie.device_runtime.bundle import Preprocessing
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.fit import Live
+from reverie.device_runtime.labels import check_label
 from reverie.device_runtime.preprocess import image_files, image_to_input, read_image
 from reverie.device_runtime.randomness import rng_for
-
-LABEL_LENGTH = 64
 
 
 class Frames(NamedTuple):
@@ -23,15 +21,6 @@ class Frames(NamedTuple):
     inputs: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
-
-
-def check_label(label: str) -> None:
-    """Raise FramesError unless `label` can name a class: short, printable, without path separators."""
-    bad = [
-        c for c in label if c in "/\\" or unicodedata.category(c) in {"Zl", "Zp"} or unicodedata.category(c)[0] == "C"
-    ]
-    if bad or not label.strip() or label != label.strip() or label in {".", ".."} or len(label) > LABEL_LENGTH:
-        raise FramesError(f"{label!r} cannot be a label: use 1 to {LABEL_LENGTH} printable characters without / or \\")
 
 
 def read_frames(folder: Path, how: Preprocessing, min_images: int) -> Frames:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -17,24 +12,7 @@ from onnxruntime.training import artifacts, onnxblock
 from reverie.device_runtime.bundle import TensorRecord
 from reverie.device_runtime.errors import ExportError
 from reverie.export.onnx_export import IR_VERSION, strip_metadata
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the hundreds of INFO lines that the gradient builder writes to the process's stderr off the terminal."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.WARNING)
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as sink:
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            root.setLevel(level)
+from reverie.export.quiet import quiet_stderr
 
 
 def write_training(model: onnx.ModelProto, trainable: Sequence[str], betas: tuple[float, float], folder: Path) -> None:
@@ -46,7 +24,7 @@ def write_training(model: onnx.ModelProto, trainable: Sequence[str], betas: tupl
     graph_constants_inline(model, trainable)
     strip_metadata(model)
     try:
-        with _quiet():
+        with quiet_stderr():
             artifacts.generate_artifacts(
                 model,
                 requires_grad=list(trainable),
@@ -56,12 +34,30 @@ def write_training(model: onnx.ModelProto, trainable: Sequence[str], betas: tupl
                 artifact_directory=folder,
             )
     except Exception as error:
-        raise ExportError(f"onnxruntime-training builds no gradient graph for {folder.name}: {error}") from error
+        raise _no_gradient(folder.name, error) from error
     for path in folder.glob("*.onnx"):
         written = onnx.load(path)
+        if path.name == "optimizer_model.onnx":
+            _optimize_as_torch(written)
         written.ir_version = IR_VERSION
         strip_metadata(written)
         path.write_bytes(written.SerializeToString(deterministic=True))
+
+
+def _no_gradient(artifact: str, error: Exception) -> ExportError:
+    reason = str(error).strip().splitlines()[-1]
+    return ExportError(f"onnxruntime-training builds no gradient graph for {artifact}: {reason}")
+
+
+def _optimize_as_torch(optimizer: onnx.ModelProto) -> None:
+    """Let the one node of an AdamW graph add epsilon after the bias correction, as torch does (mode 0).
+
+    It and its output are renamed, because onnxblock numbers them from a counter of the whole process.
+    """
+    (node,) = optimizer.graph.node
+    next(attribute for attribute in node.attribute if attribute.name == "adam_mode").i = 0
+    node.name = node.op_type
+    node.output[0] = optimizer.graph.output[0].name = "updated"
 
 
 def graph_constants_inline(model: onnx.ModelProto, keep: Sequence[str]) -> None:
@@ -78,11 +74,11 @@ def input_gradient(model: onnx.ModelProto, wanted: str) -> onnx.ModelProto:
     strip_metadata(model)
     loss = model.graph.output[0].name
     try:
-        with _quiet():
+        with quiet_stderr():
             builder = ort.GradientGraphBuilder(model.SerializeToString(), {loss}, {wanted}, loss, ort.SessionOptions())
             builder.build()
     except Exception as error:
-        raise ExportError(f"onnxruntime-training builds no gradient graph for synthesis: {error}") from error
+        raise _no_gradient("synthesis", error) from error
     gradient: onnx.ModelProto = onnx.load_from_string(builder.get_model())
     name = f"{wanted}_grad"
     if name not in {output.name for output in gradient.graph.output}:

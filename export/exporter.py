@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from reverie.device_runtime import bundle
 from reverie.device_runtime.engine import Graph, TrainStep
-from reverie.device_runtime.errors import ExportError
+from reverie.device_runtime.errors import ExportError, ReverieError
 from reverie.export import artifacts, graphs, onnx_export, operators, parity
 from reverie.export.factories import IgnoringCode, require_shape
 
@@ -158,7 +158,16 @@ class _Exporter:
         module: nn.Module,
     ) -> None:
         """Compare at both batch sizes, note the worst figure and refuse what is beyond the tolerance."""
-        worst = max((difference(self.example(module, n)) for n in BATCHES), key=lambda d: d.relative)
+        try:
+            worst = max((difference(self.example(module, n)) for n in BATCHES), key=lambda d: d.relative)
+        except ReverieError:
+            raise
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ExportError(
+                f"{artifact} does not run with batches of {' and '.join(map(str, BATCHES))} ({reason}): "
+                "forward must accept any batch size"
+            ) from error
         parity.require(worst, artifact)
         self.parity[artifact] = asdict(worst) | {"batches": list(BATCHES), "tolerance": parity.TOLERANCE}
 

@@ -65,11 +65,12 @@ def with_code(network: nn.Module) -> nn.Module:
     return network if len(takes) > 1 else IgnoringCode(network)
 
 
-def output_shape(what: str, network: nn.Module, *inputs: Tensor) -> tuple[int, ...]:
-    """Run `network` once on `inputs` and return the shape of its output. Raises ExportError."""
+def run_once(what: str, network: nn.Module, *inputs: Tensor) -> Tensor:
+    """Output of `network` for `inputs`. Raises ExportError."""
     try:
         with torch.no_grad():
-            return tuple(network.eval()(*inputs).shape)
+            output: Tensor = network.eval()(*inputs)
+            return output
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         given = " and ".join(str(tuple(value.shape[1:])) for value in inputs)
@@ -77,6 +78,11 @@ def output_shape(what: str, network: nn.Module, *inputs: Tensor) -> tuple[int, .
             f"the {what} does not run on inputs of shape {given} ({reason}): "
             "check the input shape and the number of classes"
         ) from error
+
+
+def output_shape(what: str, network: nn.Module, *inputs: Tensor) -> tuple[int, ...]:
+    """Shape of the output of `network` for `inputs`. Raises ExportError."""
+    return tuple(run_once(what, network, *inputs).shape)
 
 
 def require_shape(what: str, network: nn.Module, inputs: tuple[Tensor, ...], wanted: tuple[int, ...]) -> None:
@@ -93,6 +99,27 @@ def require_own_memory(what: str, network: nn.Module) -> None:
         first = names.setdefault(value.untyped_storage().data_ptr(), name)
         if first != name and value.numel():
             raise ExportError(f"{first} and {name} of the {what} share their memory: give each weights of its own")
+
+
+def require_same_for_known(
+    what: str, narrow: nn.Module, wide: nn.Module, input_shape: tuple[int, ...], classes: int, slots: int
+) -> None:
+    """Raise ExportError unless `wide`, built for `slots` classes, does for the first `classes` what `narrow` does."""
+    draw = torch.Generator().manual_seed(0)
+    first = (int(narrow.noise_size),) if what == "generator" and hasattr(narrow, "noise_size") else input_shape
+    inputs = torch.randn(classes, *first, generator=draw)
+
+    def answer(network: nn.Module, width: int) -> Tensor:
+        codes = () if what == "solver" else (torch.eye(width)[:classes],)
+        output = run_once(what, network, inputs, *codes)
+        return output[:, :classes] if what == "solver" else output
+
+    before, after = answer(narrow, classes), answer(wide, slots)
+    if before.shape != after.shape or not torch.allclose(before, after, rtol=1e-4, atol=1e-5):
+        raise ExportError(
+            f"spare classes would change what the {what} does for known ones: let classes come last along the axis of "
+            "each weight that grows with them, or export with --spare-classes 0"
+        )
 
 
 def takes_classes(factory: str) -> bool:

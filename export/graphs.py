@@ -93,9 +93,12 @@ class SolverTraining(nn.Module):
 
 
 def binary_cross_entropy(verdict: Tensor, kind: Tensor) -> Tensor:
-    """softplus(v) - kind·v for verdict logits v, kind 1 for live and 0 for generated; both (N,)."""
-    softplus = F.relu(verdict) + torch.log(1 + torch.exp(-torch.abs(verdict)))
-    return softplus - kind * verdict
+    """softplus(v) - kind·v for verdict logits v, kind 1 for live and 0 for generated; both (N,).
+
+    softplus(v) = log(e⁰ + eᵛ) = -log softmax(0, v)₀, whose gradient is right for every v, 0 included.
+    """
+    both = torch.stack([torch.zeros_like(verdict), verdict], dim=1)
+    return -torch.log_softmax(both, dim=1)[:, 0] - kind * verdict
 
 
 class DiscriminatorTraining(nn.Module):

@@ -12,6 +12,7 @@ import torch
 
 from reverie.device_runtime.bundle import MODELS, Preprocessing
 from reverie.device_runtime.errors import ExportError
+from reverie.device_runtime.labels import check_labels
 from reverie.device_runtime.preprocess import image_files, image_to_input, read_image
 from reverie.export.factories import (
     build_network,
@@ -34,6 +35,7 @@ def read_historical(
     folders = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".") if folder.is_dir() else []
     if len(folders) < 2:
         raise ExportError(f"{folder} needs a folder of images for each of at least two classes")
+    check_labels(tuple(path.name for path in folders), ExportError)
     inputs: list[np.ndarray] = []
     labels: list[int] = []
     how: Preprocessing | None = None

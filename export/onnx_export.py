@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 
@@ -11,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from reverie.device_runtime.errors import ExportError
+from reverie.export.lowering import lower
+from reverie.export.quiet import quiet_stderr
 
 OPSET = 18
 IR_VERSION = 10
@@ -28,11 +29,8 @@ def to_onnx(
     batch = torch.export.Dim("batch", min=1)
     shapes = {name: None if name in unbatched else {0: batch} for name in example}
     module.eval()
-    exporter_log = logging.getLogger("torch.onnx")
-    level = exporter_log.level
-    exporter_log.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet_stderr():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,
@@ -54,12 +52,11 @@ def to_onnx(
             f"torch cannot export {type(module).__name__} ({reason}): "
             "its forward must not depend on the values in its input and must accept any batch size"
         ) from error
-    finally:
-        exporter_log.setLevel(level)
     if program is None:
         raise ExportError(f"torch exported nothing for {type(module).__name__}")
     model: onnx.ModelProto = program.model_proto
     model.ir_version = IR_VERSION
+    lower(model)
     return model
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 
+import numpy as np
 import onnx
+import onnx.numpy_helper
 
 from reverie.device_runtime.errors import ExportError
 
@@ -12,7 +14,6 @@ TRAINABLE = frozenset(
     (
         "Abs",
         "Add",
-        "AveragePool",
         "Cast",
         "Clip",
         "Concat",
@@ -56,18 +57,19 @@ TRAINABLE = frozenset(
         "Where",
     )
 )
-"""Operators whose gradient onnxruntime-training 1.19.2 computes on the CPU, each compared with torch."""
+"""Operators whose gradient onnxruntime-training 1.19.2 computes on the CPU, each compared with torch.
+
+AveragePool is not one: its gradient divides by zero where the batch size is free.
+"""
 
 WITHOUT_GRADIENT = frozenset(
     (
         "And",
         "ArgMax",
         "ArgMin",
-        "Ceil",
         "Constant",
         "ConstantOfShape",
         "Equal",
-        "Floor",
         "Greater",
         "GreaterOrEqual",
         "Less",
@@ -75,13 +77,12 @@ WITHOUT_GRADIENT = frozenset(
         "Not",
         "Or",
         "Range",
-        "Round",
         "Shape",
-        "Sign",
         "Size",
+        "Xor",
     )
 )
-"""Operators through which no gradient flows in torch either."""
+"""Operators through which no gradient flows in torch either, and at which the gradient builder stops."""
 
 
 def place(node: onnx.NodeProto) -> str:
@@ -112,6 +113,8 @@ def refuse_untrainable(model: onnx.ModelProto, sources: set[str]) -> None:
             refused.append(f"{node.op_type} at {place(node)}")
         elif on_path and node.op_type == "Pad" and _mode(node) != "constant":
             refused.append(f"Pad ({_mode(node)}) at {place(node)}")
+        elif on_path and node.op_type == "Slice" and _runs_backwards(model.graph, node):
+            refused.append(f"Slice (with a negative step) at {place(node)}")
     if refused:
         raise ExportError(
             f"no gradient on the device for {', '.join(dict.fromkeys(refused))}: "
@@ -121,3 +124,23 @@ def refuse_untrainable(model: onnx.ModelProto, sources: set[str]) -> None:
 
 def _mode(node: onnx.NodeProto) -> str:
     return next((str(a.s, "ascii") for a in node.attribute if a.name == "mode"), "constant")
+
+
+def _runs_backwards(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
+    """Whether a Slice has a negative step, which its gradient's kernel does not take."""
+    if len(node.input) < 5:
+        return False
+    steps = constant(graph, node.input[4])
+    return steps is None or bool((steps < 0).any())
+
+
+def constant(graph: onnx.GraphProto, name: str) -> np.ndarray | None:
+    """The value `name` if it is an initializer or a Constant node's, else None."""
+    for tensor in graph.initializer:
+        if tensor.name == name:
+            return onnx.numpy_helper.to_array(tensor)
+    for node in graph.node:
+        if node.op_type == "Constant" and node.output[0] == name:
+            value = onnx.helper.get_attribute_value(node.attribute[0])
+            return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
+    return None

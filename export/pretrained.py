@@ -14,12 +14,14 @@ from torch import nn
 
 from reverie.device_runtime.bundle import MODELS, Preprocessing
 from reverie.device_runtime.errors import ExportError
+from reverie.device_runtime.labels import check_labels
 from reverie.export.exporter import Networks
 from reverie.export.factories import (
     build_network,
     load_weights,
     read_weights_file,
     require_own_memory,
+    require_same_for_known,
     takes_classes,
     widen_classifier,
     with_code,
@@ -71,6 +73,7 @@ def read_pretrained(folder: Path) -> Pretrained:
 
 def load_networks(pretrained: Pretrained, name: str, spare_classes: int) -> Networks:
     """Build the three networks with `spare_classes` more slots and fit the weights in. Raises ExportError."""
+    check_labels(pretrained.classes, ExportError)
     known = len(pretrained.classes)
     slots = known + spare_classes
     built = {}
@@ -79,7 +82,12 @@ def load_networks(pretrained: Pretrained, name: str, spare_classes: int) -> Netw
         network = build_network(factory, pretrained.input_shape, slots)
         require_own_memory(model, network)
         grows = takes_classes(factory)
-        load_weights(network, read_weights_file(path), path, known, slots if grows else known)
+        weights = read_weights_file(path)
+        load_weights(network, weights, path, known, slots if grows else known)
+        if grows and spare_classes:
+            narrow = build_network(factory, pretrained.input_shape, known)
+            load_weights(narrow, weights, path)
+            require_same_for_known(model, narrow, network, pretrained.input_shape, known, slots)
         if model == "solver" and not grows:
             widen_classifier(network, pretrained.input_shape, known, slots)
         built[model] = network if model == "solver" else with_code(network)

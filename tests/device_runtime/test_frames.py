@@ -10,7 +10,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from reverie.device_runtime.errors import FramesError
-from reverie.device_runtime.frames import Frames, check_label, extend_classes, read_frames, split
+from reverie.device_runtime.frames import Frames, extend_classes, read_frames, split
+from reverie.device_runtime.labels import check_label
 
 characters = st.characters(categories=("L", "N", "P", "S", "M"), exclude_characters="/\\")
 forbidden = st.sampled_from("/\\\u2028\u2029") | st.characters(categories=("Cc", "Cf", "Cs", "Co", "Cn"))

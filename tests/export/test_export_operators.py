@@ -142,12 +142,9 @@ def test_every_operator_that_is_accepted_trains_like_torch(tmp_path):
         nn.Conv2d(2, 4, 3, groups=2, padding="same"),
         nn.MaxPool2d(3, stride=2, padding=1),
         nn.Sequential(nn.SiLU(), nn.Dropout(0.5), nn.AdaptiveAvgPool2d(1)),
-        pytest.param(
-            nn.Conv2d(2, 3, 3, bias=False),
-            marks=pytest.mark.xfail(reason="torch writes the missing bias with CastLike, which is refused"),
-        ),
-        pytest.param(nn.ReLU6(), marks=pytest.mark.xfail(reason="torch writes the bounds with CastLike")),
-        pytest.param(nn.Hardtanh(), marks=pytest.mark.xfail(reason="torch writes the bounds with CastLike")),
+        nn.Conv2d(2, 3, 3, bias=False),
+        nn.ReLU6(),
+        nn.Hardtanh(),
     ],
     ids=lambda layer: str(layer).replace("\n", " ")[:60],
 )
@@ -158,16 +155,8 @@ def test_common_layers_train_like_torch(layer, tmp_path):
 @pytest.mark.parametrize(
     ("function", "name"),
     [
-        pytest.param(
-            lambda x: torch.floor(x) * x,
-            "Floor",
-            marks=pytest.mark.xfail(reason="Floor passes refuse_untrainable; the builder's message has several lines"),
-        ),
-        pytest.param(
-            lambda x: x.flip(3),
-            "Slice",
-            marks=pytest.mark.xfail(reason="a Slice with negative step builds and fails when run: RuntimeError"),
-        ),
+        (lambda x: torch.floor(x) * x, "Floor"),
+        (lambda x: x.flip(3), "Slice"),
     ],
     ids=["floor", "flip"],
 )
@@ -193,7 +182,6 @@ except ExportError as error:
 """
 
 
-@pytest.mark.xfail(reason="AveragePoolGrad of 1.19.2 divides by zero (SIGFPE) where the batch size is free")
 def test_average_pooling_trains_like_torch_or_is_refused_and_never_kills_the_process(request, tmp_path):
     finished = subprocess.run(
         [sys.executable, "-c", AVERAGE_POOLING, request.path.parent, tmp_path / "solver_train"],

@@ -29,7 +29,6 @@ export_bundle(example_networks(TINY), Path(sys.argv[2]), lambda _: None)
 """
 
 
-@pytest.mark.xfail(reason="onnxblock numbers the names in optimizer_model.onnx from a counter of the whole process")
 def test_another_process_exports_the_same_networks_to_the_same_bytes(exported, tmp_path, tree, request):
     here = exported(TINY).folder
     there = tmp_path / "elsewhere"

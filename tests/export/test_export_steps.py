@@ -24,9 +24,6 @@ from reverie.export.exporter import GAN_BETAS, SOLVER_BETAS
 STEPS = 20
 BATCH = 8
 
-hugging_faces_form = pytest.mark.xfail(
-    reason="optimizer_model.onnx has adam_mode 1, which adds epsilon before the bias correction; torch's form is 0"
-)
 each_shape = pytest.mark.parametrize("shape", [TINY, SMALL], ids=["1x8x8", "1x14x14"])
 each_network = pytest.mark.parametrize("name", ["solver", "discriminator", "generator"])
 
@@ -68,7 +65,7 @@ def start_on_device(made, name, module):
     return folder, TrainStep(folder, weights), fed
 
 
-@pytest.mark.parametrize("shape", [TINY, pytest.param(SMALL, marks=hugging_faces_form)], ids=["1x8x8", "1x14x14"])
+@each_shape
 @each_network
 def test_twenty_steps_end_in_the_weights_of_torchs_adamw_on_the_same_batches(training, name):
     made, module, optimizer = training
@@ -90,7 +87,6 @@ def test_twenty_steps_end_in_the_weights_of_torchs_adamw_on_the_same_batches(tra
     assert min(moved.values()) > 3e-4, moved
 
 
-@hugging_faces_form
 @each_shape
 @each_network
 def test_the_devices_optimizer_makes_of_its_gradients_what_torchs_adamw_makes_of_them(training, name):
