@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from workstation_support import (
     BATCHES,
     TinySolver,
-    assert_close,
+    assert_agrees,
     device_gradients,
     example,
     tiny_networks,
@@ -53,7 +53,12 @@ def assert_trains_like_torch(solver, folder):
     step = TrainStep(folder, {})
     for count in BATCHES:
         feeds = example(module, networks, count, count)
-        assert_close(device_gradients(step, feeds, {}), torch_gradients(module, feeds, "solver."), 1e-4)
+        assert_agrees(
+            lambda feeds: device_gradients(step, feeds, {}),
+            lambda feeds: torch_gradients(module, feeds, "solver."),
+            feeds,
+            1e-4,
+        )
     return types
 
 
