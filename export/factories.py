@@ -106,7 +106,8 @@ def require_same_for_known(
 ) -> None:
     """Raise ExportError unless `wide`, built for `slots` classes, does for the first `classes` what `narrow` does."""
     draw = torch.Generator().manual_seed(0)
-    first = (int(narrow.noise_size),) if what == "generator" and hasattr(narrow, "noise_size") else input_shape
+    sized = what == "generator" and hasattr(narrow, "noise_size")
+    first = (int(narrow.noise_size),) if sized else input_shape  # type: ignore[arg-type]
     inputs = torch.randn(classes, *first, generator=draw)
 
     def answer(network: nn.Module, width: int) -> Tensor:
