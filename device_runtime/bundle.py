@@ -143,6 +143,9 @@ class Manifest:
             raise ValueError("the preprocessing is unknown")
         if not isinstance(self.name, str) or not isinstance(self.created, str):
             raise TypeError("name and date are no text")
+        for artifact, figures in self.parity.items():
+            if not isinstance(figures["relative"], int | float) or not isinstance(figures["at"], str):
+                raise TypeError(f"the comparison of {artifact} with torch is no number and place")
         for path in self.files:
             parts = PurePosixPath(path).parts
             if not parts or parts[0] == "/" or {"..", "."} & set(parts) or "\\" in path or path == MANIFEST:

@@ -26,6 +26,7 @@ from reverie.device_runtime.errors import BundleError
 WHERE = Path("manifest.json")
 FIELDS = {f.name for f in dataclasses.fields(Manifest)}
 words = st.text(max_size=8)
+labels = st.text(st.characters(categories=["L", "N", "P", "S"], exclude_characters="/\\."), min_size=1, max_size=8)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
@@ -40,7 +41,7 @@ manifests = st.builds(
     Manifest,
     name=words,
     created=words,
-    classes=st.lists(words, min_size=1, max_size=4, unique=True).map(tuple),
+    classes=st.lists(labels, min_size=1, max_size=4, unique=True).map(tuple),
     slots=st.integers(4, 99),
     input_shape=st.tuples(sizes, sizes, sizes),
     noise_size=sizes,
@@ -62,7 +63,7 @@ manifests = st.builds(
     tensors=st.fixed_dictionaries(
         {model: st.dictionaries(words, places, max_size=3).map(lambda t: t | ACTIVE) for model in MODELS}
     ),
-    parity=st.dictionaries(words, json_values, max_size=2),
+    parity=st.dictionaries(words, st.fixed_dictionaries({"relative": st.floats(0, 1), "at": words}), max_size=2),
     tools=st.dictionaries(words, words, max_size=2),
     unknown=st.dictionaries(words | st.just("unknown"), json_values, max_size=3).map(
         lambda found: {key: value for key, value in found.items() if key not in FIELDS - {"unknown"}}
@@ -176,8 +177,8 @@ def test_installing_never_writes_outside_the_home(own_bundle, edit_manifest, tmp
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("classes", [["cup", "cup"], [], list("abcdefghijkl")])
-def test_class_names_that_are_missing_the_same_or_too_many_are_refused(own_bundle, edit_manifest, classes):
+@pytest.mark.parametrize("classes", [["cup", "cup"], [], list("abcdefghijkl"), ["cup", "../x"], ["a\nb"]])
+def test_class_names_that_are_no_labels_missing_the_same_or_too_many_are_refused(own_bundle, edit_manifest, classes):
     edit_manifest(own_bundle, classes=classes)
     with pytest.raises(BundleError):
         read_manifest(own_bundle)
