@@ -143,9 +143,13 @@ class Manifest:
             raise ValueError("the preprocessing is unknown")
         if not isinstance(self.name, str) or not isinstance(self.created, str):
             raise TypeError("name and date are no text")
+        self._check_files()
         for artifact, figures in self.parity.items():
             if not isinstance(figures["relative"], int | float) or not isinstance(figures["at"], str):
                 raise TypeError(f"the comparison of {artifact} with torch is no number and place")
+
+    def _check_files(self) -> None:
+        """Raise ValueError unless all files lie in the bundle and all that a device needs is named."""
         for path in self.files:
             parts = PurePosixPath(path).parts
             if not parts or parts[0] == "/" or {"..", "."} & set(parts) or "\\" in path or path == MANIFEST:
