@@ -128,7 +128,7 @@ class _Exporter:
         model = onnx_export.to_onnx(module, self.example(module, 2), outputs, self.unbatched(module))
         weights = {n: p.detach().numpy().copy() for n, p in module.named_parameters()}
         trained = [n for n in weights if n.startswith(f"{name}.")]
-        operators.refuse_untrainable(model, set(trained))
+        operators.make_trainable(model, set(trained))
         fed = {n: value for n, value in weights.items() if n not in trained}
         onnx_export.weights_to_inputs(model, fed)
         folder = self.folder / f"{name}_train"
@@ -144,7 +144,7 @@ class _Exporter:
         path = f"synthesis_{name}.onnx"
         self.progress(path)
         model = onnx_export.to_onnx(module, self.example(module, 2), outputs, self.unbatched(module))
-        operators.refuse_untrainable(model, {wanted})
+        operators.make_trainable(model, {wanted})
         model = artifacts.input_gradient(model, wanted)
         weights = {n: p.detach().numpy() for n, p in module.named_parameters()}
         onnx_export.weights_to_injected(model, weights)

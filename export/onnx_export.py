@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from reverie.device_runtime.errors import ExportError
-from reverie.export.lowering import lower
 from reverie.export.quiet import quiet_stderr
 
 OPSET = 18
@@ -56,7 +55,6 @@ def to_onnx(
         raise ExportError(f"torch exported nothing for {type(module).__name__}")
     model: onnx.ModelProto = program.model_proto
     model.ir_version = IR_VERSION
-    lower(model)
     return model
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import sys
+import textwrap
 
-import numpy as np
 import onnx
-import onnx.numpy_helper
 
 from reverie.device_runtime.errors import ExportError
+from reverie.export.lowering import constants, lower
+from reverie.export.lowering_rules import RULES
 
 TRAINABLE = frozenset(
     (
@@ -46,6 +48,7 @@ TRAINABLE = frozenset(
         "Sigmoid",
         "Slice",
         "Softmax",
+        "Split",
         "Sqrt",
         "Squeeze",
         "Sub",
@@ -59,7 +62,8 @@ TRAINABLE = frozenset(
 )
 """Operators whose gradient onnxruntime-training 1.19.2 computes on the CPU, each compared with torch.
 
-AveragePool is not one: its gradient divides by zero where the batch size is free.
+AveragePool is not one: its gradient divides by zero where the batch size is free. Split is one only where all of its
+outputs are used, which its rule sees to, and Pad only with a constant.
 """
 
 WITHOUT_GRADIENT = frozenset(
@@ -94,53 +98,83 @@ def place(node: onnx.NodeProto) -> str:
     return node.name or "an unnamed node"
 
 
-def differentiable_values(graph: onnx.GraphProto, sources: set[str]) -> set[str]:
-    """Names of all values that depend on `sources` through operators that pass a gradient."""
+def make_trainable(model: onnx.ModelProto, sources: set[str]) -> None:
+    """Lower `model` in place. Raises ExportError naming each operator between `sources` and the loss that cannot train.
+
+    The loss is the first output. BatchNormalization is refused anywhere: the engine silently uses batch statistics.
+    """
+    reasons = lower(model, RULES)
+    path = nodes_on_path(model.graph, sources)
+    refused = []
+    for node in model.graph.node:
+        what = node.op_type
+        if node.output[0] in reasons:
+            what += f" ({reasons[node.output[0]]})"
+        elif what == "Slice" and _runs_backwards(model.graph, node):
+            what += " (with a negative step)"
+        elif what in TRAINABLE | WITHOUT_GRADIENT:
+            continue
+        if node.op_type == "BatchNormalization" or node.output[0] in path:
+            refused.append(f"{what} at {place(node)}")
+    if refused:
+        raise ExportError(
+            f"no gradient on the device for {', '.join(dict.fromkeys(refused))}: "
+            "replace it by operators that train, see docs/operators.md"
+        )
+
+
+def nodes_on_path(graph: onnx.GraphProto, sources: set[str]) -> set[str]:
+    """First outputs of the nodes through which a gradient flows from the first output to `sources`."""
     reached = set(sources)
     for node in graph.node:
         if node.op_type not in WITHOUT_GRADIENT and reached.intersection(node.input):
             reached.update(node.output)
-    return reached
-
-
-def refuse_untrainable(model: onnx.ModelProto, sources: set[str]) -> None:
-    """Raise ExportError naming each operator between `sources` and the outputs that cannot be trained."""
-    reached = differentiable_values(model.graph, sources)
-    refused = []
-    for node in model.graph.node:
-        on_path = bool(reached.intersection(node.input))
-        if on_path and node.op_type not in TRAINABLE | WITHOUT_GRADIENT:
-            refused.append(f"{node.op_type} at {place(node)}")
-        elif on_path and node.op_type == "Pad" and _mode(node) != "constant":
-            refused.append(f"Pad ({_mode(node)}) at {place(node)}")
-        elif on_path and node.op_type == "Slice" and _runs_backwards(model.graph, node):
-            refused.append(f"Slice (with a negative step) at {place(node)}")
-    if refused:
-        raise ExportError(
-            f"no gradient on the device for {', '.join(dict.fromkeys(refused))}: "
-            f"replace by one of {', '.join(sorted(TRAINABLE))}"
-        )
-
-
-def _mode(node: onnx.NodeProto) -> str:
-    return next((str(a.s, "ascii") for a in node.attribute if a.name == "mode"), "constant")
+    needed = {graph.output[0].name}
+    path = set()
+    for node in reversed(graph.node):
+        if node.op_type not in WITHOUT_GRADIENT and needed.intersection(node.output):
+            needed.update(reached.intersection(node.input))
+            if reached.intersection(node.input):
+                path.add(node.output[0])
+    return path
 
 
 def _runs_backwards(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
     """Whether a Slice has a negative step, which its gradient's kernel does not take."""
     if len(node.input) < 5:
         return False
-    steps = constant(graph, node.input[4])
+    steps = constants(graph).get(node.input[4])
     return steps is None or bool((steps < 0).any())
 
 
-def constant(graph: onnx.GraphProto, name: str) -> np.ndarray | None:
-    """The value `name` if it is an initializer or a Constant node's, else None."""
-    for tensor in graph.initializer:
-        if tensor.name == name:
-            return onnx.numpy_helper.to_array(tensor)
-    for node in graph.node:
-        if node.op_type == "Constant" and node.output[0] == name:
-            value = onnx.helper.get_attribute_value(node.attribute[0])
-            return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
-    return None
+def as_markdown() -> str:
+    """What `docs/operators.md` holds."""
+    rules = [f"| {name} | {(RULES[name].__doc__ or '').splitlines()[0]} |" for name in sorted(RULES)]
+    return "\n".join(
+        [
+            "# Operators that train on the device",
+            "",
+            "Made by `python -m reverie.export.operators > docs/operators.md`.",
+            "",
+            "These train as they are:",
+            "",
+            *textwrap.wrap(", ".join(sorted(TRAINABLE - RULES.keys())) + ".", 118),
+            "",
+            "These are rewritten for training; the solver in service keeps them as they were exported:",
+            "",
+            "| operator | becomes |",
+            "|---|---|",
+            *rules,
+            "",
+            "No gradient flows through these, here as in torch:",
+            "",
+            *textwrap.wrap(", ".join(sorted(WITHOUT_GRADIENT)) + ".", 118),
+            "",
+            "Any other operator between a trained parameter and the loss is refused by name and place in the model.",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_markdown())

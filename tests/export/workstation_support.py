@@ -38,14 +38,17 @@ class Exported(NamedTuple):
 
 
 class TinySolver(nn.Module):
-    """8x8 grey images through one convolution, `middle`, and one linear layer."""
+    """Small grey images through one convolution, `middle`, and one linear layer."""
 
-    def __init__(self, *middle: nn.Module, front: nn.Module | None = None, slots: int = SLOTS) -> None:
+    def __init__(
+        self, *middle: nn.Module, front: nn.Module | None = None, slots: int = SLOTS, size: tuple[int, int] = TINY[1:]
+    ) -> None:
         super().__init__()
+        self.input_shape = (1, *size)
         self.front = front or nn.Identity()
         self.features = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), *middle).eval()
         with torch.no_grad():
-            width = self.features(torch.zeros(1, 1, 8, 8)).flatten(1).shape[1]
+            width = self.features(torch.zeros(1, *self.input_shape)).flatten(1).shape[1]
         self.classifier = nn.Linear(width, slots)
 
     def forward(self, images):
@@ -73,11 +76,12 @@ class TinyDiscriminator(nn.Module):
 
 
 def tiny_networks(solver: nn.Module | None = None, seed: int = 0) -> Networks:
-    """Networks that export in seconds; `solver` takes 8x8 grey images."""
+    """Networks that export in seconds; `solver` takes 8x8 grey images, or says what it takes."""
     torch.manual_seed(seed)
     solver = solver or TinySolver(nn.ReLU())
-    how = Preprocessing(8, 8, "grey")
-    return Networks(solver, TinyGenerator(), TinyDiscriminator(), "tiny", CLASSES, SLOTS, TINY, how)
+    shape = getattr(solver, "input_shape", TINY)
+    how = Preprocessing(shape[1], shape[2], "grey")
+    return Networks(solver, TinyGenerator(), TinyDiscriminator(), "tiny", CLASSES, SLOTS, shape, how)
 
 
 def example_networks(shape: tuple[int, ...]) -> Networks:
