@@ -79,7 +79,7 @@ def refused(reverie, workspace, tree):
 @pytest.fixture
 def own(workspace, reverie, refused):
     """Export the networks of own_networks.py with `reverie export`, or be refused; options may be changed."""
-    from workstation_support import Own
+    from own_export import Own
 
     shutil.copy(HERE / "own_networks.py", workspace / "my_networks.py")
     return Own(workspace, reverie, refused)

@@ -25,7 +25,7 @@ def test_install_update_predict_and_status_fit_together(
 ):
     home = tmp_path / "home"
     done = reverie("install", bundle, "--home", home)
-    assert (done.code, done.out) == (0, f"{home} serves generation 0000: t-shirt, trouser, sandal\n")
+    assert (done.code, done.out) == (0, f"{home} serves generation 0000: sandal, t-shirt, trouser\n")
     done = reverie("update", "--frames", frames_folder, "--home", home, *in_a_hurry)
     assert done.code == 0, done
     assert f"now serves generation 0001: {', '.join(store.read_generation(home).classes)}" in " ".join(done.out.split())
