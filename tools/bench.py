@@ -36,6 +36,7 @@ data_option = click.option(
     help="[default: all]",
 )
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--first-seed", default=0, show_default=True, help="To spread seeds over processes or machines.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep pretrained models here and use them again.")
 @click.option("--validation", is_flag=True, help="Score on held-out training images, to choose settings by.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write all figures as JSON.")
@@ -45,6 +46,7 @@ def accuracy_command(
     protocols: tuple[str, ...],
     forms: tuple[str, ...],
     seeds: int,
+    first_seed: int,
     cache: Path | None,
     validation: bool,
     output: Path | None,
@@ -57,7 +59,7 @@ def accuracy_command(
         measure(data, dataset, protocol, seed, forms or FORMS, cache, validation, console)
         for protocol in protocols or ("product", "shift")
         for dataset in datasets or ("fashion", "mnist")
-        for seed in range(seeds)
+        for seed in range(first_seed, first_seed + seeds)
     ]
     runs = [run for part in results for run in part]
     print_measurements(console, runs)
