@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from reverie.device_runtime import store
 from reverie.device_runtime.config import UpdateConfig
@@ -163,36 +162,3 @@ def _baseline(
 
 def _scores(models: Models, steps: Protocol, update: int) -> list[float]:
     return [accuracy(models, test.inputs, test.labels) for test in steps.tests[: update + 1]]
-
-
-def print_measurements(console: Console, runs: list[Run]) -> None:
-    """One table a protocol and data set: means over seeds, with the standard error of the overall accuracy."""
-    for key in dict.fromkeys((run.dataset, run.protocol) for run in runs):
-        chosen = [run for run in runs if (run.dataset, run.protocol) == key]
-        seeds = len({run.seed for run in chosen})
-        table = Table(title=f"{key[0]} {key[1]}, {seeds} seeds, %", title_justify="left")
-        table.add_column("form")
-        for heading in ("after", "all", "± s.e.", "by task", "forgetting", "seconds", "peak MB"):
-            table.add_column(heading, justify="right")
-        for form in dict.fromkeys(run.form for run in chosen):
-            group = [run for run in chosen if run.form == form]
-            for update in range(len(group[0].matrix)):
-                table.add_row(*_row(form, group, update))
-        console.print(table)
-
-
-def _row(form: str, group: list[Run], update: int) -> list[str]:
-    overall = np.array([run.overall(update) for run in group]) * 100
-    error = overall.std(ddof=1) / np.sqrt(len(overall)) if len(overall) > 1 else 0.0
-    by_task = np.mean([run.matrix[update] for run in group], axis=0) * 100
-    last = update == len(group[0].matrix) - 1
-    return [
-        form,
-        str(update),
-        f"{overall.mean():.2f}",
-        f"{error:.2f}",
-        "  ".join(f"{value:.1f}" for value in by_task),
-        f"{100 * np.mean([run.forgetting() for run in group]):.2f}" if last else "",
-        f"{np.mean([run.seconds[update - 1] for run in group]):.0f}" if update else "",
-        f"{max(run.peak_bytes[update - 1] for run in group) / 1e6:.0f}" if update else "",
-    ]

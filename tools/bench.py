@@ -52,7 +52,8 @@ def accuracy_command(
     output: Path | None,
 ) -> None:
     """Learn in steps with the device runtime; print accuracy on every task after every update."""
-    from reverie.tools.accuracy import FORMS, measure, print_measurements
+    from reverie.tools.accuracy import FORMS, measure
+    from reverie.tools.results import print_tables, save_runs
 
     console = Console()
     results = [
@@ -62,9 +63,23 @@ def accuracy_command(
         for seed in range(first_seed, first_seed + seeds)
     ]
     runs = [run for part in results for run in part]
-    print_measurements(console, runs)
+    print_tables(console, runs)
     if output is not None:
-        output.write_text(json.dumps([run.to_json() for run in runs], indent=1) + "\n", encoding="utf-8")
+        save_runs(runs, output)
+
+
+@command.command("table")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--markdown", is_flag=True, help="As a document takes it.")
+def table_command(files: tuple[Path, ...], markdown: bool) -> None:
+    """Print what `reverie bench accuracy --output` wrote to FILES, taken together."""
+    from reverie.tools.results import as_markdown, load_runs, print_tables
+
+    runs = [run for path in files for run in load_runs(path)]
+    if markdown:
+        click.echo(as_markdown(runs))
+    else:
+        print_tables(Console(), runs)
 
 
 @command.command("box")

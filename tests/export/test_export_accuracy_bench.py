@@ -19,7 +19,7 @@ from reverie.device_runtime.config import FitConfig
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.fit import Live, fit, live_source
 from reverie.device_runtime.monitor import Monitor
-from reverie.tools.accuracy import Run, _run, print_measurements
+from reverie.tools.accuracy import Run, _run
 from reverie.tools.protocols import (
     PROTOCOLS,
     Protocol,
@@ -31,6 +31,7 @@ from reverie.tools.protocols import (
     shifted,
     validation_split,
 )
+from reverie.tools.results import as_markdown, load_runs, print_tables, save_runs
 
 
 def digits(count, seed, shape=(1, 28, 28), classes=10):
@@ -159,10 +160,36 @@ def test_forgetting_is_best_earlier_minus_last_accuracy_over_all_tasks_but_the_l
 
 def test_measurements_are_printed_as_means_over_seeds_with_their_standard_error(capsys):
     runs = [run(seed=0), run(seed=1, matrix=[[0.9], [0.6, 0.8], [0.7, 0.9, 1.0]])]
-    print_measurements(Console(width=200), runs)
+    print_tables(Console(width=200), runs)
     last = next(line for line in capsys.readouterr().out.splitlines() if " 2 " in line and "74.00" in line)
     # 68 and 80 %: mean 74, standard error 6; forgetting 15 and 5 %.
     assert [part for part in ("74.00", "6.00", "60.0  90.0  100.0", "10.00") if part not in last] == []
+
+
+def test_figures_written_to_files_are_read_again_and_taken_together(tmp_path):
+    runs = [
+        Run(
+            "fashion", "shift", "default", seed, [[0.9], [0.8, 0.7]], [100, 100], [9], [10**8], [{"a": 0.75, "b": 0.25}]
+        )
+        for seed in range(2)
+    ]
+    for run in runs:
+        save_runs([run], tmp_path / f"{run.seed}.json")
+    read = [run for seed in range(2) for run in load_runs(tmp_path / f"{seed}.json")]
+    assert read == runs
+    title, _, headings, rule, before, after, *_ = as_markdown(read).splitlines()
+    assert title == "### fashion shift, seeds 0, 1"
+    assert headings.count("|") == rule.count("|") == before.count("|") == after.count("|")
+    cells = [cell.strip() for cell in after.split("|")[1:-1]]
+    assert cells == ["default", "1", "75.00", "0.00", "80.0  70.0", "10.00", "0.50-1.50", "9", "100"]
+
+
+def test_a_file_without_figures_is_refused_by_name(reverie, tmp_path):
+    (tmp_path / "other.json").write_text('{"a": 1}', encoding="utf-8")
+    for name in ("other.json", "missing.json"):
+        finished = reverie("bench", "table", tmp_path / name)
+        assert (finished.code, finished.out) == (1, "")
+        assert finished.err.startswith(f"reverie: {tmp_path / name} holds no figures")
 
 
 def test_fine_tuning_on_live_images_alone_forgets_and_joint_training_does_not(exported, tmp_path):
