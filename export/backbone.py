@@ -1,0 +1,113 @@
+"""A user's model cut in two: a frozen front that turns images into features, and the rest, which trains on them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, fx, nn
+
+from reverie.device_runtime.errors import ExportError
+from reverie.export.quiet import quiet_stderr
+
+SIZE = torch.ops.aten.sym_size.int
+
+
+def cut(solver: nn.Module, path: str, example: Tensor) -> tuple[nn.Module, nn.Module]:
+    """(front, rest) of `solver`, with rest(front(images)) = solver(images).
+
+    The front ends with what enters the module at `path`; `rest` has its parameters under their names in `solver`.
+    `example` (N, C, H, W) has at least two images. Raises ExportError where there is no such module, or where
+    more than one value passes from before the cut to behind it.
+    """
+    paths = [name for name, _ in solver.named_modules() if name]
+    if path not in paths:
+        near = difflib.get_close_matches(path, paths, n=5, cutoff=0.3) or paths[-5:]
+        raise ExportError(f"the solver has no module {path!r} to cut before; nearest: {', '.join(near)}")
+    traced = _traced(solver, example)
+    inside = [node for node in traced.graph.nodes if path in _modules(node)]
+    if not inside:
+        raise ExportError(f"forward does not call the module {path!r}: cut before another one")
+    (image,) = (node for node in traced.graph.nodes if node.op == "placeholder")
+    depending = _depending_on(image, traced.graph.nodes)
+    entering = {
+        source for node in inside for source in node.all_input_nodes if source in depending and source not in inside
+    }
+    entering -= {node for node in entering if node.target is SIZE}
+    if len(entering) != 1:
+        raise ExportError(
+            f"{len(entering)} values enter {path!r}, a backbone makes one: cut before a module that takes one value"
+        )
+    (features,) = entering
+    (output,) = (node for node in traced.graph.nodes if node.op == "output")
+    (result,) = output.all_input_nodes
+    front = _part(traced, image, features, image)
+    rest = _part(traced, features, result, image)
+    return front, rest
+
+
+def _traced(solver: nn.Module, example: Tensor) -> fx.GraphModule:
+    """The operators that `solver` calls on a batch of any size, with its parameters under their names."""
+    batch = torch.export.Dim("batch", min=1)
+    try:
+        with quiet_stderr():
+            program = torch.export.export(solver.eval(), (example,), dynamic_shapes=({0: batch},))
+            traced = program.module()
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ExportError(
+            f"torch cannot trace {type(solver).__name__} ({reason}): "
+            "its forward must not depend on the values in its input and must accept any batch size"
+        ) from error
+    if not isinstance(traced, fx.GraphModule):
+        raise ExportError(f"torch traced {type(solver).__name__} to something that cannot be cut")
+    return traced
+
+
+def _modules(node: fx.Node) -> set[str]:
+    """Paths of the modules that a node was called in."""
+    return {path for path, _ in (node.meta.get("nn_module_stack") or {}).values()}
+
+
+def _depending_on(source: fx.Node, nodes: Iterable[fx.Node]) -> set[fx.Node]:
+    reached = {source}
+    for node in nodes:
+        if reached.intersection(node.all_input_nodes):
+            reached.add(node)
+    return reached
+
+
+def _part(traced: fx.GraphModule, start: fx.Node, end: fx.Node, image: fx.Node) -> fx.GraphModule:
+    """The part of `traced` that computes `end` from `start`. The number of images may come from either."""
+    graph = fx.Graph()
+    copies = {start: graph.placeholder("input")}
+    needed = _needed(end, start)
+    for node in traced.graph.nodes:
+        if node not in needed or node in copies:
+            continue
+        if node.target is SIZE and node.args == (image, 0):
+            copies[node] = graph.call_function(SIZE, (copies[start], 0))
+        elif node.op == "placeholder":
+            raise ExportError(
+                "the cut does not separate the model: what comes behind it uses more of what comes before than the "
+                "one value that enters it; cut at another module"
+            )
+        else:
+            copies[node] = graph.node_copy(node, lambda source: copies[source])
+    graph.output(copies[end])
+    graph.lint()
+    return fx.GraphModule(traced, graph)
+
+
+def _needed(end: fx.Node, start: fx.Node) -> set[fx.Node]:
+    """What `end` is computed from, as far as `start`."""
+    needed: set[fx.Node] = set()
+    waiting = [end]
+    while waiting:
+        node = waiting.pop()
+        if node not in needed:
+            needed.add(node)
+            is_batch_size = node.target is SIZE and node.args[1:] == (0,)
+            waiting += [] if node is start or is_batch_size else node.all_input_nodes
+    return needed
