@@ -84,6 +84,8 @@ class Manifest:
     preprocessing: Preprocessing
     files: dict[str, FileRecord]
     tensors: dict[str, dict[str, TensorRecord]]
+    training: dict[str, Any] = field(default_factory=dict)
+    """What trains of the solver: rule, parameters, of how many, and the share of its compute."""
     parity: dict[str, Any] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
@@ -147,6 +149,10 @@ class Manifest:
         for artifact, figures in self.parity.items():
             if not isinstance(figures["relative"], int | float) or not isinstance(figures["at"], str):
                 raise TypeError(f"the comparison of {artifact} with torch is no number and place")
+        if self.training:
+            figures = [self.training[name] for name in ("parameters", "of", "compute")]
+            if not isinstance(self.training["rule"], str) or not all(isinstance(n, int | float) for n in figures):
+                raise TypeError("what trains of the solver is no rule with its figures")
 
     def _check_files(self) -> None:
         """Raise ValueError unless all files lie in the bundle and all that a device needs is named."""

@@ -60,8 +60,8 @@ class Models:
         return read_verified(self.folder, f"{name}.onnx", self.manifest.files[f"{name}.onnx"])
 
     def with_solver(self, solver: Weights) -> Models:
-        """A copy with the solver's weights replaced."""
-        return replace(self, solver=solver)
+        """A copy with the weights in `solver` replaced; those that do not train stay."""
+        return replace(self, solver={**self.solver, **solver})
 
     def with_generative(self, generator: Weights, discriminator: Weights) -> Models:
         """A copy with the weights of generator and discriminator replaced."""

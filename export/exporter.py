@@ -25,6 +25,7 @@ from reverie.device_runtime.engine import Graph, TrainStep
 from reverie.device_runtime.errors import ExportError, ReverieError
 from reverie.export import artifacts, graphs, onnx_export, operators, parity
 from reverie.export.factories import IgnoringCode, require_shape
+from reverie.export.trainable import select
 
 BATCHES = (2, 5)
 """Batch sizes at which artifacts are compared with torch."""
@@ -48,6 +49,8 @@ class Networks:
     slots: int
     input_shape: tuple[int, ...]
     preprocessing: bundle.Preprocessing
+    train: str = "all"
+    """Which parameters of the solver train, see `trainable.select`."""
     measured: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -92,6 +95,7 @@ class _Exporter:
     def write(self) -> bundle.Manifest:
         n = self.networks
         self.check_shapes()
+        self.trainable = select(n.solver, n.train, torch.zeros(2, *n.input_shape))
         self.write_serving(
             "solver", graphs.ServingSolver(n.solver, n.slots, len(n.classes)), ("logits", "probabilities")
         )
@@ -128,15 +132,17 @@ class _Exporter:
         model = onnx_export.to_onnx(module, self.example(module, 2), outputs, self.unbatched(module))
         weights = {n: p.detach().numpy().copy() for n, p in module.named_parameters()}
         trained = [n for n in weights if n.startswith(f"{name}.")]
+        if name == "solver":
+            trained = [n for n in trained if n.removeprefix("solver.") in self.trainable.names]
         operators.make_trainable(model, set(trained))
-        fed = {n: value for n, value in weights.items() if n not in trained}
+        fed = {n: value for n, value in weights.items() if not n.startswith(f"{name}.")}
         onnx_export.weights_to_inputs(model, fed)
         folder = self.folder / f"{name}_train"
         artifacts.write_training(model, trained, betas, folder)
         step = TrainStep(folder, {})
         self.compare(
             folder.name,
-            lambda example: parity.training_difference(step, module, example, f"{name}.", fed),
+            lambda example: parity.training_difference(step, module, example, trained, fed),
             module,
         )
 
@@ -266,6 +272,7 @@ class _Exporter:
             preprocessing=n.preprocessing,
             files=files,
             tensors=self.tensors,
+            training=self.trainable.to_json(),
             parity=self.parity,
             tools=tools | {"python": platform.python_version()},
             unknown={"measured": n.measured} if n.measured else {},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,9 +51,9 @@ def _layer(name: str) -> str:
 
 
 def training_difference(
-    step: TrainStep, module: nn.Module, example: Mapping[str, Tensor], trained: str, fed: Weights
+    step: TrainStep, module: nn.Module, example: Mapping[str, Tensor], trained: Collection[str], fed: Weights
 ) -> Difference:
-    """Loss and the gradient of every parameter whose name starts with `trained`, on the inputs `example`."""
+    """Loss and the gradient of each parameter in `trained`, on the inputs `example`."""
     outputs = step.gradients({name: value.numpy() for name, value in example.items()} | fed)
     ours = step.read_gradients() | {"loss": outputs["loss"]}
     step.reset_gradients()
@@ -64,7 +64,7 @@ def training_difference(
     gradients = {
         name: parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
         for name, parameter in module.named_parameters()
-        if name.startswith(trained)
+        if name in trained
     }
     return compare(ours, gradients | {"loss": expected})
 

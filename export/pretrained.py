@@ -71,8 +71,11 @@ def read_pretrained(folder: Path) -> Pretrained:
         raise ExportError(f"{folder} holds no pretrained models: make them with reverie pretrain") from error
 
 
-def load_networks(pretrained: Pretrained, name: str, spare_classes: int) -> Networks:
-    """Build the three networks with `spare_classes` more slots and fit the weights in. Raises ExportError."""
+def load_networks(pretrained: Pretrained, name: str, spare_classes: int, train: str = "all") -> Networks:
+    """Build the three networks with `spare_classes` more slots and fit the weights in. Raises ExportError.
+
+    `train` says which parameters of the solver train on the device, see `trainable.select`.
+    """
     check_labels(pretrained.classes, ExportError)
     known = len(pretrained.classes)
     slots = known + spare_classes
@@ -100,6 +103,7 @@ def load_networks(pretrained: Pretrained, name: str, spare_classes: int) -> Netw
         slots=slots,
         input_shape=pretrained.input_shape,
         preprocessing=pretrained.preprocessing,
+        train=train,
         measured=dict(pretrained.measured),
     )
 

@@ -14,6 +14,12 @@ from reverie.tools.options import comma_separated, dimensions
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Bundle folder to write.")
 @click.option("--name", help="Name of the bundle.  [default: name of the output folder]")
 @click.option("--spare-classes", default=4, show_default=True, type=click.IntRange(0, 1000))
+@click.option(
+    "--train",
+    default="all",
+    show_default=True,
+    help="What trains of the solver: all, last:N layers, head, norm+bias, or a pattern of parameter names.",
+)
 @click.option("--solver", help="Factory of your own solver, package.module:factory.")
 @click.option("--solver-weights", type=click.Path(path_type=Path))
 @click.option("--generator", help="Factory of your own generator.")
@@ -27,6 +33,7 @@ def command(
     output: Path,
     name: str | None,
     spare_classes: int,
+    train: str,
     classes: tuple[str, ...],
     input_shape: tuple[int, ...] | None,
     **own: str | Path | None,
@@ -40,7 +47,7 @@ def command(
     from reverie.export.pretrained import load_networks, merge_own
 
     described = merge_own(pretrained, own, classes, input_shape)
-    networks = load_networks(described, name or output.name, spare_classes)
+    networks = load_networks(described, name or output.name, spare_classes, train)
     manifest = export_bundle(networks, output, lambda what: click.echo(f"exporting {what}"))
     worst = max(figures["relative"] for figures in manifest.parity.values())
     click.echo(f"{output}: {len(manifest.parity)} artifacts agree with torch, largest relative difference {worst:.1e}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -39,8 +40,18 @@ def command(bundle: Path, as_json: bool) -> None:
             count += 0 if tensor_name == "active" else size
         models.add_row(name, f"{count:,}")
     console.print(models)
+    if manifest.training:
+        console.print(_what_trains(manifest.training))
     compared = Table("artifact", "largest relative difference from torch", "at")
     for artifact, figures in manifest.parity.items():
         compared.add_row(artifact, f"{figures['relative']:.1e}", figures["at"])
     console.print(compared)
     console.print("every file matches its hash")
+
+
+def _what_trains(training: dict[str, Any]) -> str:
+    share = training["parameters"] / max(training["of"], 1)
+    return (
+        f"on the device {training['rule']} of the solver trains: {training['parameters']:,} of {training['of']:,} "
+        f"parameters ({share:.1%}), {training['compute']:.1%} of its compute"
+    )

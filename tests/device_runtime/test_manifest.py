@@ -63,6 +63,8 @@ manifests = st.builds(
     tensors=st.fixed_dictionaries(
         {model: st.dictionaries(words, places, max_size=3).map(lambda t: t | ACTIVE) for model in MODELS}
     ),
+    training=st.just({})
+    | st.fixed_dictionaries({"rule": words, "parameters": sizes, "of": sizes, "compute": st.floats(0, 1)}),
     parity=st.dictionaries(words, st.fixed_dictionaries({"relative": st.floats(0, 1), "at": words}), max_size=2),
     tools=st.dictionaries(words, words, max_size=2),
     unknown=st.dictionaries(words | st.just("unknown"), json_values, max_size=3).map(

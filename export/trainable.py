@@ -1,0 +1,108 @@
+"""Which parameters of the solver train on the device, and what share of its work that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from reverie.device_runtime.errors import ExportError
+
+NORMALIZATIONS = (
+    nn.modules.batchnorm._BatchNorm,  # noqa: SLF001 (the only name that all of them share)
+    nn.modules.instancenorm._InstanceNorm,  # noqa: SLF001
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+)
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """Names of the parameters that train, and figures for the manifest.
+
+    `compute` is the share of a forward pass's floating-point operations in the first layer that trains and all behind
+    it: through the rest no gradient flows.
+    """
+
+    rule: str
+    names: tuple[str, ...]
+    parameters: int
+    of: int
+    compute: float
+
+    def to_json(self) -> dict[str, str | int | float]:
+        """As it stands in the manifest."""
+        return {"rule": self.rule, "parameters": self.parameters, "of": self.of, "compute": round(self.compute, 4)}
+
+
+def select(solver: nn.Module, rule: str, inputs: Tensor) -> Trainable:
+    """The parameters that `rule` names: "all", "last:N" layers, "head", "norm+bias", or a pattern of their names.
+
+    The head, the last layer that forward calls, always trains: without it no new class could be learnt. `inputs`
+    (N, *S) are run once to see the order of the layers. Raises ExportError.
+    """
+    layers, operations = _layers_called(solver, inputs)
+    if not layers:
+        raise ExportError("the solver calls no layer that has parameters: nothing can train")
+    parameters = dict(solver.named_parameters())
+    owner = {name: layer for layer in layers for name in _own_parameters(solver, layer)}
+    chosen = set(_own_parameters(solver, layers[-1]))
+    if rule == "all":
+        chosen |= parameters.keys()
+    elif rule.startswith("last:"):
+        count = rule.removeprefix("last:")
+        if not count.isdigit() or not 0 < int(count) <= len(layers):
+            raise ExportError(f"--train {rule} is not last:1 to last:{len(layers)}: the solver has that many layers")
+        chosen |= {name for layer in layers[-int(count) :] for name in _own_parameters(solver, layer)}
+    elif rule == "norm+bias":
+        of_norms = {
+            name for layer in layers if isinstance(solver.get_submodule(layer), NORMALIZATIONS)
+            for name in _own_parameters(solver, layer)
+        }  # fmt: skip
+        chosen |= of_norms | {name for name in parameters if name.endswith("bias")}
+    elif rule != "head":
+        matching = {name for name in parameters if fnmatchcase(name, rule)}
+        if not matching:
+            raise ExportError(
+                f"--train {rule} matches no parameter: give all, last:N, head, norm+bias or a pattern such as "
+                f"{layers[-1]}.*"
+            )
+        chosen |= matching
+    first = min((layers.index(owner[name]) for name in chosen if name in owner), default=0)
+    return Trainable(
+        rule=rule,
+        names=tuple(name for name in parameters if name in chosen),
+        parameters=sum(parameters[name].numel() for name in chosen),
+        of=sum(parameter.numel() for parameter in parameters.values()),
+        compute=sum(operations[first:]) / max(sum(operations), 1),
+    )
+
+
+def _layers_called(solver: nn.Module, inputs: Tensor) -> tuple[list[str], list[int]]:
+    """Paths of the modules that own parameters, as forward calls them, and the operations of each."""
+    called: list[str] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda _module, _inputs, path=path: called.append(path))
+        for path, module in solver.named_modules()
+        if any(True for _ in module.parameters(recurse=False))
+    ]
+    counter = FlopCounterMode(display=False)
+    try:
+        with torch.no_grad(), counter:
+            solver.eval()(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    layers = list(dict.fromkeys(called))
+    counts = counter.get_flop_counts()
+    root = type(solver).__name__
+    return layers, [sum(counts.get(f"{root}.{layer}", {}).values()) for layer in layers]
+
+
+def _own_parameters(solver: nn.Module, layer: str) -> list[str]:
+    prefix = f"{layer}." if layer else ""
+    return [prefix + name for name, _ in solver.get_submodule(layer).named_parameters(recurse=False)]
