@@ -13,6 +13,7 @@ import numpy as np
 
 from reverie.device_runtime.bundle import Weights
 from reverie.device_runtime.config import GenerativeConfig
+from reverie.device_runtime.coordinates import principal_coordinates
 from reverie.device_runtime.engine import TrainStep
 from reverie.device_runtime.fit import Live
 from reverie.device_runtime.models import Models, one_hot, run_in_chunks
@@ -45,7 +46,9 @@ def update_generator(
     generator = TrainStep(previous.folder / "generator_train", previous.generator)
     averaged = {name: value.copy() for name, value in previous.generator.items()}
     slots = previous.manifest.slots
-    coordinates = principal_coordinates(live, previous.manifest.noise_size, rng_for(seed, "coordinates"))
+    coordinates = principal_coordinates(
+        live.inputs, live.labels, previous.manifest.noise_size, rng_for(seed, "coordinates")
+    )
     generated: np.ndarray | None = None
     for step in range(config.steps):
         now = draw_round(previous, live, coordinates, config, rng_for(seed, "generative update", step))
@@ -108,24 +111,6 @@ def draw_round(
         live_inputs=np.concatenate([inputs, rehearsed]) if config.replay_as_live else inputs,
         live_labels=np.concatenate([labels, known_labels]) if config.replay_as_live else labels,
     )
-
-
-def principal_coordinates(live: Live, noise_size: int, rng: np.random.Generator) -> np.ndarray:
-    """A noise vector (N, Z) for each live input: its whitened principal coordinates within its class.
-
-    They have mean 0 and variance 1 like fresh noise, and neighbours in them look alike, so a generator that
-    reproduces live inputs from them answers fresh noise with inputs between them (probabilistic PCA: Tipping &
-    Bishop, 1999; training a generator on fixed codes: Bojanowski et al., "Optimizing the latent space of generative
-    networks", 2018). Where a class has fewer inputs than Z, the rest is random.
-    """
-    coordinates = rng.standard_normal((len(live.labels), noise_size), dtype=np.float32)
-    for slot in np.unique(live.labels):
-        rows = np.flatnonzero(live.labels == slot)
-        flat = live.inputs[rows].reshape(len(rows), -1)
-        left, scale, _ = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)
-        used = min(noise_size, int((scale > 1e-4 * max(scale[0], 1e-12)).sum()))
-        coordinates[rows, :used] = left[:, :used] * np.sqrt(len(rows))
-    return coordinates
 
 
 def coverage(models: Models, seed: int, samples: int = 1000) -> tuple[float, ...]:

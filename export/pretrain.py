@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reverie.device_runtime.coordinates import principal_coordinates
 from reverie.device_runtime.errors import ExportError
 
 Progress = Callable[[str, int, int, float], None]
@@ -34,6 +35,10 @@ class PretrainConfig:
     gan_steps: int = 4000
     gan_batch: int = 64
     gan_learning_rate: float = 1e-3
+    gan_reconstruction: float = 3.0
+    """Weight of the mean squared distance from real images that the generator reproduces from their coordinates."""
+    gan_components: int = 16
+    """Principal coordinates in the noise of an image to reproduce; the rest is fresh noise."""
     average_decay: float = 0.995
     validation_share: float = 0.1
 
@@ -127,8 +132,9 @@ def train_gan(
 ) -> nn.Module:
     """Non-saturating GAN loss, one discriminator and one generator step by turns.
 
-    D minimises softplus(-D(x)) + softplus(D(G(z))), G minimises softplus(-D(G(z))). Returns the generator
-    whose weights are the running average; `discriminator` is trained in place.
+    D minimises softplus(-D(x)) + softplus(D(G(z))), G minimises softplus(-D(G(z))) + r · mean((G(z') - x)²), where
+    half of the noise, z', holds the principal coordinates of real images x: what it must reproduce, the generator
+    cannot drop. Returns the generator whose weights are the running average; `discriminator` is trained in place.
     """
     draw = torch.Generator().manual_seed(config.seed + 1)
     classes = int(labels.max()) + 1
@@ -140,15 +146,23 @@ def train_gan(
     averaged = copy.deepcopy(generator).requires_grad_(requires_grad=False)
     noise_size = int(generator.noise_size)  # type: ignore[arg-type]
     codes = torch.eye(classes)
+    rng = np.random.default_rng(config.seed)
+    components = min(config.gan_components, noise_size)
+    coordinates = torch.from_numpy(principal_coordinates(inputs.numpy(), labels.numpy(), components, rng))
 
-    def fake(count: int) -> tuple[Tensor, Tensor]:
-        code = codes[torch.randint(classes, (count,), generator=draw)]
-        return generator(torch.randn(count, noise_size, generator=draw), code), code
+    def fake(count: int, reproduced: Tensor) -> tuple[Tensor, Tensor]:
+        """`count` generated images with their codes; the first are of the images numbered `reproduced`."""
+        noise = torch.randn(count, noise_size, generator=draw)
+        noise[: len(reproduced), :components] = coordinates[reproduced]
+        fresh = torch.randint(classes, (count - len(reproduced),), generator=draw)
+        code = codes[torch.cat([labels[reproduced], fresh])]
+        return generator(noise, code), code
 
     for step in range(config.gan_steps):
         chosen = torch.randint(len(labels), (config.gan_batch,), generator=draw)
+        half = chosen[: config.gan_batch // 2]
         with torch.no_grad():
-            images, code = fake(config.gan_batch)
+            images, code = fake(config.gan_batch, half)
         verdicts = discriminator(torch.cat([inputs[chosen], images]), torch.cat([codes[labels[chosen]], code]))
         on_real, on_fake = verdicts.split(config.gan_batch)
         loss = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
@@ -156,8 +170,9 @@ def train_gan(
         loss.backward()
         discriminator_optimizer.step()
 
-        images, code = fake(config.gan_batch)
+        images, code = fake(config.gan_batch, half)
         loss = F.softplus(-discriminator(images, code)).mean()
+        loss = loss + config.gan_reconstruction * F.mse_loss(images[: len(half)], inputs[half])
         generator_optimizer.zero_grad()
         loss.backward()
         generator_optimizer.step()
@@ -181,3 +196,8 @@ def class_coverage(
         noise = torch.randn(samples, int(generator.noise_size), generator=draw)  # type: ignore[arg-type]
         seen = solver(generator(noise, code))[:, :classes].argmax(1)
     return tuple((torch.bincount(seen, minlength=classes).double() / samples).tolist())
+
+
+def few_generated(coverage: tuple[float, ...]) -> list[int]:
+    """Classes of which a generator makes less than half their even share."""
+    return [at for at, share in enumerate(coverage) if share < 0.5 / len(coverage)]

@@ -31,7 +31,7 @@ def command(
 ) -> None:
     """Train a reference solver, or your own, and a GAN on IMAGES/LABEL/*.png|jpg."""
     from reverie.export.historical import pretrain_folder
-    from reverie.export.pretrain import PretrainConfig
+    from reverie.export.pretrain import PretrainConfig, few_generated
     from reverie.tools.display import step_progress
 
     console = Console()
@@ -49,4 +49,13 @@ def command(
     console.print("generator, share of each class among its samples as the solver sees them:")
     for label, share in zip(described.classes, described.measured["class_coverage"], strict=True):
         console.print(f"  {label}: {share:.1%}", markup=False, highlight=False)
+    few = few_generated(described.measured["class_coverage"])
+    if few:
+        names = ", ".join(described.classes[at] for at in few)
+        console.print(
+            f"warning: the generator makes less than half its share of {names}, and a box cannot rehearse what it does "
+            "not make: train longer (--gan-steps) or from another --seed",
+            style="yellow",
+            markup=False,
+        )
     console.print(f"written to {output}")

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reverie.device_runtime.config import GenerativeConfig
+from reverie.device_runtime.coordinates import principal_coordinates
 from reverie.device_runtime.fit import Live
 from reverie.device_runtime.generative import (
     coverage,
     draw_round,
     picture_of_classes,
-    principal_coordinates,
     update_generator,
 )
 from reverie.device_runtime.monitor import Monitor
@@ -27,7 +27,7 @@ CONFIG = GenerativeConfig(batch=12, components=4)
 
 @pytest.fixture(scope="module")
 def coordinates(live, models):
-    return principal_coordinates(live, models.manifest.noise_size, rng_for(0, "test"))
+    return principal_coordinates(live.inputs, live.labels, models.manifest.noise_size, rng_for(0, "test"))
 
 
 def test_every_known_class_keeps_at_least_half_its_even_share(models, updated):
@@ -100,14 +100,21 @@ def test_an_input_to_reproduce_keeps_its_first_coordinates_and_gets_fresh_noise_
 def test_principal_coordinates_look_like_fresh_noise(frames_of_a_class, width, seed):
     rng = np.random.default_rng(seed)
     inputs = (rng.standard_normal((frames_of_a_class, width)) * 3 + 7).astype(np.float32)
-    found = principal_coordinates(Live(inputs, np.zeros(frames_of_a_class, int)), width - 1, rng)
+    found = principal_coordinates(inputs, np.zeros(frames_of_a_class, int), width - 1, rng)
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(found.T @ found / frames_of_a_class, np.eye(width - 1), atol=1e-4)
 
 
+def test_coordinates_of_more_inputs_than_their_axes_come_from_look_like_noise_too():
+    rng = np.random.default_rng(0)
+    inputs = (rng.standard_normal((2500, 6)) * [9, 5, 3, 2, 1, 1]).astype(np.float32)
+    found = principal_coordinates(inputs, np.zeros(2500, int), 4, rng)
+    np.testing.assert_allclose(found.T @ found / 2500, np.eye(4), atol=0.1)
+    assert np.abs(np.corrcoef(found[:, 0], inputs[:, 0])[0, 1]) > 0.99
+
+
 def test_frames_that_are_all_the_same_still_have_coordinates():
-    same_frames = Live(np.ones((5, 1, 4, 4), np.float32), np.zeros(5, int))
-    found = principal_coordinates(same_frames, 8, rng_for(0, "test"))
+    found = principal_coordinates(np.ones((5, 1, 4, 4), np.float32), np.zeros(5, int), 8, rng_for(0, "test"))
     assert np.isfinite(found).all()
     assert 0.3 < found.std() < 3
 

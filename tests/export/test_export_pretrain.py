@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 from workstation_support import CLASSES, TinyDiscriminator, TinyGenerator, TinySolver
 
+from reverie.device_runtime.coordinates import principal_coordinates
 from reverie.device_runtime.errors import ExportError
 from reverie.export.historical import read_historical
 from reverie.export.pretrain import PretrainConfig, accuracy, class_coverage, pretrain, split_validation
@@ -51,7 +52,11 @@ def test_pictures_become_a_solver_that_a_box_serves(reverie, workspace, colour):
     described = json.loads((workspace / "trained/pretrained.json").read_text("utf-8"))
     assert described["measured"]["validation_accuracy"] == pytest.approx(float(shown[1]) / 100, abs=5e-4)
     assert (described["classes"], described["input_shape"]) == (list(LABELS), [3 if colour else 1, 20, 24])
-    assert sum(described["measured"]["class_coverage"]) == pytest.approx(1)
+    coverage = described["measured"]["class_coverage"]
+    assert sum(coverage) == pytest.approx(1)
+    few = [label for label, share in zip(LABELS, coverage, strict=True) if share < 1 / 6]
+    warned = f"warning: the generator makes less than half its share of {', '.join(few)}," in " ".join(done.out.split())
+    assert warned == bool(few)
     for name in ("solver", "generator", "discriminator"):
         weights = safetensors.torch.load_file(workspace / "trained" / f"{name}.safetensors")
         assert all(value.dtype == torch.float32 and value.isfinite().all() for value in weights.values())
@@ -131,6 +136,32 @@ def test_validation_images_are_never_trained_on_and_all_others_are():
     assert solver.seen == train
     assert not validation & discriminator.seen
     assert train <= discriminator.seen
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(20.0, True), (0.0, False)])
+def test_the_generator_reproduces_images_from_their_coordinates_where_it_is_asked_to(weight, expected):
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % len(CLASSES)
+    pattern = rng.normal(size=(1, 8, 8))
+    strength = 0.3 * rng.normal(size=(200, 1, 1, 1))
+    inputs = np.tanh(0.5 * (labels[:, None, None, None] - 1.5) + strength * pattern).astype(np.float32)
+    torch.manual_seed(0)
+    networks = (TinySolver(slots=4), TinyGenerator(slots=4), TinyDiscriminator(slots=4))
+    config = PretrainConfig(
+        solver_epochs=1, gan_steps=400, gan_reconstruction=weight, gan_components=1, gan_learning_rate=1e-2
+    )
+    generator, _ = pretrain(networks, inputs, labels, config, lambda *_: None)
+    train, _ = split_validation(labels, config.validation_share, config.seed)
+    coordinates = principal_coordinates(inputs[train], labels[train], 1, np.random.default_rng(0))
+    noise = rng.normal(size=(len(train), 3)).astype(np.float32)
+    codes = torch.eye(4)[torch.from_numpy(labels[train])]
+
+    def error(noise):
+        with torch.no_grad():
+            return np.square(generator(torch.from_numpy(noise), codes).numpy() - inputs[train]).mean()
+
+    known = np.concatenate([coordinates, noise[:, 1:]], axis=1)
+    assert (error(known) < 0.9 * error(noise)) == expected
 
 
 def test_accuracy_and_coverage_count_what_the_solver_says():
