@@ -1,11 +1,12 @@
 """What all tests share: the small bundle in models/format-1, homes and networks made from it, and the command line.
 
-Everything here runs without torch. Fixtures of session scope are read by many tests and must not be changed.
+Every fixture here runs without torch. Fixtures of session scope are read by many tests and must not be changed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -33,6 +34,22 @@ settings.register_profile("search", deadline=None, max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reverie"))
 
 FORMAT_1 = Path(__file__).parents[1] / "models/format-1"
+
+WORKSTATION = tuple(Path(__file__).parent / name for name in ("export", "architectures"))
+"""Tests that need torch. Without it these folders are left out."""
+
+if importlib.util.find_spec("torch") is None:
+    collect_ignore_glob = [f"{folder.name}/*" for folder in WORKSTATION]
+else:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if set(WORKSTATION) & set(item.path.parents):
+            item.add_marker("workstation")
 
 
 class Finished(NamedTuple):

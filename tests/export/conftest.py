@@ -1,29 +1,13 @@
-"""What the tests of the workstation half share. Without torch the whole folder is left out."""
+"""What the tests of the workstation half share."""
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
-
-HERE = Path(__file__).parent
-HAS_TORCH = importlib.util.find_spec("torch") is not None
-collect_ignore_glob = [] if HAS_TORCH else ["*"]
-
-if HAS_TORCH:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker("workstation")
 
 
 @pytest.fixture(scope="session")
@@ -81,5 +65,5 @@ def own(workspace, reverie, refused):
     """Export the networks of own_networks.py with `reverie export`, or be refused; options may be changed."""
     from own_export import Own
 
-    shutil.copy(HERE / "own_networks.py", workspace / "my_networks.py")
+    shutil.copy(Path(__file__).with_name("own_networks.py"), workspace / "my_networks.py")
     return Own(workspace, reverie, refused)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_export_operators import Apply, training_artifacts
+from test_export_operators import Apply, assert_trains_like_torch, training_artifacts
 from torch import nn
 from torch.nn import functional as F
-from workstation_support import BATCHES, TinySolver, assert_agrees, device_gradients, example, torch_gradients
+from workstation_support import TinySolver, device_gradients, example
 
 from reverie.device_runtime.engine import TrainStep
 from reverie.export.lowering_rules import RULES
@@ -87,19 +87,9 @@ FROM_ONNX_ALONE = {"Dropout", "GlobalMaxPool", "GroupNormalization", "SpaceToDep
     ("operator", "layer"), LAYERS, ids=[f"{op}-{str(layer).split(chr(10))[0][:70]}" for op, layer in LAYERS]
 )
 def test_a_layer_that_is_lowered_trains_like_torch(operator, layer, size, tmp_path):
-    solver = TinySolver(layer, size=size)
-    module, networks, types = training_artifacts(solver, tmp_path / "solver_train")
+    # The floor: the bias before a normalization has no gradient but rounding.
+    types = assert_trains_like_torch(TinySolver(layer, size=size), tmp_path / "solver_train", floor=1e-2)
     assert operator in types
-    step = TrainStep(tmp_path / "solver_train", {})
-    for count in BATCHES:
-        feeds = example(module, networks, count, count)
-        assert_agrees(
-            lambda feeds: device_gradients(step, feeds, {}),
-            lambda feeds: torch_gradients(module, feeds, "solver."),
-            feeds,
-            1e-4,
-            floor=1e-2,  # the bias before a normalization has no gradient but rounding
-        )
 
 
 def test_every_rule_is_compared_with_torch():

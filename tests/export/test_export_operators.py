@@ -49,7 +49,7 @@ def training_artifacts(solver, folder):
     return module, networks, types
 
 
-def assert_trains_like_torch(solver, folder):
+def assert_trains_like_torch(solver, folder, floor=0.0):
     module, networks, types = training_artifacts(solver, folder)
     step = TrainStep(folder, {})
     for count in BATCHES:
@@ -59,6 +59,7 @@ def assert_trains_like_torch(solver, folder):
             lambda feeds: torch_gradients(module, feeds, "solver."),
             feeds,
             1e-4,
+            floor,
         )
     return types
 
