@@ -20,6 +20,7 @@ import numpy as np
 
 from reverie.device_runtime.errors import BundleError
 from reverie.device_runtime.labels import check_labels
+from reverie.device_runtime.preprocess import Preprocessing
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -53,21 +54,6 @@ class TensorRecord:
 
     offset: int
     shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How an image file or frame becomes a solver input: (pixel - mean) / scale, channels first.
-
-    `resize` is "exact" (another size is refused) or "stretch"; `colour` is "grey" or "rgb".
-    """
-
-    height: int
-    width: int
-    colour: str
-    resize: str = "exact"
-    mean: float = 127.5
-    scale: float = 127.5
 
 
 @dataclass(frozen=True)
@@ -117,7 +103,7 @@ class Manifest:
             fields["unknown"] = {name: values[name] for name in values if name not in known}
             fields["classes"] = tuple(str(label) for label in values["classes"])
             fields["input_shape"] = tuple(int(n) for n in values["input_shape"])
-            fields["preprocessing"] = Preprocessing(**values["preprocessing"])
+            fields["preprocessing"] = Preprocessing.from_json(values["preprocessing"])
             fields["files"] = {path: FileRecord(**record) for path, record in values["files"].items()}
             fields["tensors"] = {
                 model: {
@@ -134,15 +120,12 @@ class Manifest:
 
     def _check(self) -> None:
         """Raise ValueError, or KeyError, where what was read cannot be used."""
-        how = self.preprocessing
-        sizes = (self.slots, self.noise_size, *self.input_shape, how.height, how.width)
+        sizes = (self.slots, self.noise_size, *self.input_shape)
         if not all(type(size) is int and size > 0 for size in sizes):
             raise ValueError("a size is not a positive whole number")
         if not 0 < len(self.classes) <= self.slots:
             raise ValueError("class names are missing or more than the class slots")
         check_labels(self.classes, BundleError)
-        if how.colour not in {"grey", "rgb"} or how.resize not in {"exact", "stretch"} or not float(how.scale):
-            raise ValueError("the preprocessing is unknown")
         if not isinstance(self.name, str) or not isinstance(self.created, str):
             raise TypeError("name and date are no text")
         self._check_files()

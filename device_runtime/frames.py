@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reverie.device_runtime.bundle import Preprocessing
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.fit import Live
 from reverie.device_runtime.labels import check_label
-from reverie.device_runtime.preprocess import image_files, image_to_input, read_image
+from reverie.device_runtime.preprocess import Preprocessing, image_files, image_to_input, read_image
 from reverie.device_runtime.randomness import rng_for
 
 

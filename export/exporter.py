@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from reverie.device_runtime import bundle
 from reverie.device_runtime.engine import Graph, TrainStep
 from reverie.device_runtime.errors import ExportError, ReverieError
+from reverie.device_runtime.preprocess import Preprocessing
 from reverie.export import artifacts, graphs, onnx_export, operators, parity
 from reverie.export.factories import IgnoringCode, require_shape
 from reverie.export.trainable import select
@@ -48,7 +49,7 @@ class Networks:
     classes: tuple[str, ...]
     slots: int
     input_shape: tuple[int, ...]
-    preprocessing: bundle.Preprocessing
+    preprocessing: Preprocessing
     train: str = "all"
     """Which parameters of the solver train, see `trainable.select`."""
     measured: dict[str, Any] = field(default_factory=dict)

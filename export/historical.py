@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from reverie.device_runtime.bundle import MODELS, Preprocessing
+from reverie.device_runtime.bundle import MODELS
 from reverie.device_runtime.errors import ExportError
 from reverie.device_runtime.labels import check_labels
-from reverie.device_runtime.preprocess import image_files, image_to_input, read_image
+from reverie.device_runtime.preprocess import Preprocessing, image_files, image_to_input, read_image
 from reverie.export.factories import (
     build_network,
     load_weights,

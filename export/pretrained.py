@@ -12,9 +12,10 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
-from reverie.device_runtime.bundle import MODELS, Preprocessing
+from reverie.device_runtime.bundle import MODELS
 from reverie.device_runtime.errors import ExportError
 from reverie.device_runtime.labels import check_labels
+from reverie.device_runtime.preprocess import Preprocessing
 from reverie.export.exporter import Networks
 from reverie.export.factories import (
     build_network,
@@ -62,7 +63,7 @@ def read_pretrained(folder: Path) -> Pretrained:
         return Pretrained(
             classes=tuple(values["classes"]),
             input_shape=tuple(values["input_shape"]),
-            preprocessing=Preprocessing(**values["preprocessing"]),
+            preprocessing=Preprocessing.from_json(values["preprocessing"]),
             factories=values["factories"],
             weights={name: folder / values["weights"][name] for name in MODELS},
             measured=values["measured"],

@@ -106,7 +106,7 @@ def measure(
 
 
 def _prepare(history: Samples, pretrained: Path, bundle: Path, slots: int, seed: int) -> None:
-    from reverie.device_runtime.bundle import Preprocessing
+    from reverie.device_runtime.preprocess import Preprocessing
     from reverie.export.exporter import export_bundle
     from reverie.export.historical import pretrain_arrays
     from reverie.export.pretrain import PretrainConfig

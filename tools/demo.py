@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 from rich.console import Console
 
-from reverie.device_runtime.bundle import Preprocessing
 from reverie.device_runtime.errors import ExportError
-from reverie.device_runtime.preprocess import input_to_image
+from reverie.device_runtime.preprocess import Preprocessing, input_to_image
 from reverie.tools.display import step_progress
 from reverie.tools.protocols import Samples, product, read_idx
 

@@ -9,8 +9,8 @@ from architectures import GENERATORS, SHAPE, SOLVERS
 from torch import nn
 from workstation_support import CLASSES, SLOTS, as_numpy, example, weights_of
 
-from reverie.device_runtime.bundle import Preprocessing
 from reverie.device_runtime.engine import TrainStep
+from reverie.device_runtime.preprocess import Preprocessing
 from reverie.export import artifacts, graphs, onnx_export, operators
 from reverie.export.exporter import GAN_BETAS, SOLVER_BETAS, Networks
 from reverie.export.networks import ReferenceDiscriminator, ReferenceGenerator, ReferenceSolver

@@ -13,7 +13,8 @@ import pytest
 import safetensors.torch
 from workstation_support import EPOCH, TINY, example_networks
 
-from reverie.device_runtime.bundle import MANIFEST, Preprocessing, read_manifest
+from reverie.device_runtime.bundle import MANIFEST, read_manifest
+from reverie.device_runtime.preprocess import Preprocessing
 from reverie.export.historical import pretrain_arrays
 from reverie.export.pretrain import PretrainConfig
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from reverie.device_runtime.bundle import Manifest, Preprocessing
+from reverie.device_runtime.bundle import Manifest
+from reverie.device_runtime.preprocess import Preprocessing
 from reverie.export.exporter import Networks
 from reverie.export.networks import ReferenceDiscriminator, ReferenceGenerator, ReferenceSolver
 
