@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from reverie.device_runtime.bundle import Weights
-from reverie.device_runtime.errors import EngineError, TrainingError
+from reverie.device_runtime.errors import EngineError, TrainingError, first_line
 
 THREADS = max(1, len(os.sched_getaffinity(0)))
 """Threads of one session: all the cores that this process may use."""
@@ -76,7 +76,7 @@ class Graph:
         try:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise EngineError(f"the engine cannot load a graph ({_first_line(error)}): export again") from error
+            raise EngineError(f"the engine cannot load a graph ({first_line(error)}): export again") from error
         self.inputs = tuple(i.name for i in self._session.get_inputs())
         self.outputs = tuple(o.name for o in self._session.get_outputs())
 
@@ -109,7 +109,7 @@ class TrainStep:
             self._optimizer = training_api.Optimizer(self._folder / "optimizer_model.onnx", self._module)
         except Exception as error:
             raise EngineError(
-                f"the engine cannot load {self._folder} ({_first_line(error)}): install the bundle again"
+                f"the engine cannot load {self._folder} ({first_line(error)}): install the bundle again"
             ) from error
         self._inputs = self._module.input_names()
         self._outputs = self._module.output_names()
@@ -156,7 +156,3 @@ class TrainStep:
     def restore(self, path: Path) -> None:
         """Go on from what `save` wrote. Raises EngineError."""
         self._open(path)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -43,3 +43,8 @@ class StorageError(ReverieError):
 
 class ExportError(ReverieError):
     """A model cannot be turned into a bundle that trains."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, in one line, to be told inside one of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

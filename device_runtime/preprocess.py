@@ -75,7 +75,7 @@ class Preprocessing:
                 isinstance(n, int | float) and math.isfinite(n) for n in each
             ):
                 raise ValueError("mean and scale are not one number, or one for each channel")
-        if not all(self.scale if isinstance(self.scale, tuple) else (self.scale,)):
+        if not np.all(self.scale):
             raise ValueError("the preprocessing divides by zero")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, fx, nn
 
-from reverie.device_runtime.errors import ExportError
+from reverie.device_runtime.errors import ExportError, first_line
 from reverie.export.quiet import quiet_stderr
 
 SIZE = torch.ops.aten.sym_size.int
@@ -55,9 +55,8 @@ def _traced(solver: nn.Module, example: Tensor) -> fx.GraphModule:
             program = torch.export.export(solver.eval(), (example,), dynamic_shapes=({0: batch},))
             traced = program.module()
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ExportError(
-            f"torch cannot trace {type(solver).__name__} ({reason}): "
+            f"torch cannot trace {type(solver).__name__} ({first_line(error)}): "
             "its forward must not depend on the values in its input and must accept any batch size"
         ) from error
     if not isinstance(traced, fx.GraphModule):
@@ -82,11 +81,11 @@ def _part(traced: fx.GraphModule, start: fx.Node, end: fx.Node, image: fx.Node) 
     """The part of `traced` that computes `end` from `start`. The number of images may come from either."""
     graph = fx.Graph()
     copies = {start: graph.placeholder("input")}
-    needed = _needed(end, start)
+    needed = _needed(end, start, image)
     for node in traced.graph.nodes:
         if node not in needed or node in copies:
             continue
-        if node.target is SIZE and node.args == (image, 0):
+        if _is_batch_size(node, image):
             copies[node] = graph.call_function(SIZE, (copies[start], 0))
         elif node.op == "placeholder":
             raise ExportError(
@@ -100,7 +99,11 @@ def _part(traced: fx.GraphModule, start: fx.Node, end: fx.Node, image: fx.Node) 
     return fx.GraphModule(traced, graph)
 
 
-def _needed(end: fx.Node, start: fx.Node) -> set[fx.Node]:
+def _is_batch_size(node: fx.Node, image: fx.Node) -> bool:
+    return node.target is SIZE and node.args == (image, 0)
+
+
+def _needed(end: fx.Node, start: fx.Node, image: fx.Node) -> set[fx.Node]:
     """What `end` is computed from, as far as `start`."""
     needed: set[fx.Node] = set()
     waiting = [end]
@@ -108,6 +111,5 @@ def _needed(end: fx.Node, start: fx.Node) -> set[fx.Node]:
         node = waiting.pop()
         if node not in needed:
             needed.add(node)
-            is_batch_size = node.target is SIZE and node.args[1:] == (0,)
-            waiting += [] if node is start or is_batch_size else node.all_input_nodes
+            waiting += [] if node is start or _is_batch_size(node, image) else node.all_input_nodes
     return needed

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from reverie.device_runtime import bundle
 from reverie.device_runtime.engine import Graph, TrainStep
-from reverie.device_runtime.errors import ExportError, ReverieError
+from reverie.device_runtime.errors import ExportError, ReverieError, first_line
 from reverie.device_runtime.preprocess import Preprocessing
 from reverie.export import artifacts, graphs, onnx_export, operators, parity
 from reverie.export.factories import IgnoringCode, require_shape
@@ -179,9 +179,8 @@ class _Exporter:
         except ReverieError:
             raise
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ExportError(
-                f"{artifact} does not run with batches of {' and '.join(map(str, BATCHES))} ({reason}): "
+                f"{artifact} does not run with batches of {' and '.join(map(str, BATCHES))} ({first_line(error)}): "
                 "forward must accept any batch size"
             ) from error
         parity.require(worst, artifact)

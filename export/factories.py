@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from reverie.device_runtime.errors import ExportError
+from reverie.device_runtime.errors import ExportError, first_line
 
 
 def build_network(factory: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -72,10 +72,9 @@ def run_once(what: str, network: nn.Module, *inputs: Tensor) -> Tensor:
             output: Tensor = network.eval()(*inputs)
             return output
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         given = " and ".join(str(tuple(value.shape[1:])) for value in inputs)
         raise ExportError(
-            f"the {what} does not run on inputs of shape {given} ({reason}): "
+            f"the {what} does not run on inputs of shape {given} ({first_line(error)}): "
             "check the input shape and the number of classes"
         ) from error
 

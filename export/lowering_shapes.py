@@ -33,6 +33,12 @@ def split(site: Site) -> Values | None:
     return tuple(_slice(site, site.input(0), axis, end - size, end) for size, end in zip(sizes, ends, strict=True))
 
 
+def slice_forwards(site: Site) -> None:
+    """As it is, unless it has a negative step, which its gradient's kernel does not take."""
+    if site.input(4) and (site.constant_input(4) < 0).any():
+        raise CannotLowerError("with a negative step")
+
+
 def sequence_at(site: Site) -> Values:
     """A Slice where the sequence comes from SplitToSequence, as torch writes split and chunk."""
     source = site.known.producers.get(site.input(0))
@@ -215,6 +221,7 @@ SHAPE_RULES: dict[str, Rule] = {
     "Pad": pad,
     "ReduceMax": reduce_max,
     "Resize": resize,
+    "Slice": slice_forwards,
     "SpaceToDepth": space_to_depth,
     "SequenceAt": sequence_at,
     "Split": split,

@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from reverie.device_runtime.errors import ExportError
+from reverie.device_runtime.errors import ExportError, first_line
 from reverie.export.quiet import quiet_stderr
 
 OPSET = 18
@@ -46,9 +46,8 @@ def to_onnx(
         cause = error
         while cause.__cause__ is not None:
             cause = cause.__cause__  # type: ignore[assignment]
-        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
         raise ExportError(
-            f"torch cannot export {type(module).__name__} ({reason}): "
+            f"torch cannot export {type(module).__name__} ({first_line(cause)}): "
             "its forward must not depend on the values in its input and must accept any batch size"
         ) from error
     if program is None:

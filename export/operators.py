@@ -9,7 +9,7 @@ import textwrap
 import onnx
 
 from reverie.device_runtime.errors import ExportError
-from reverie.export.lowering import constants, lower
+from reverie.export.lowering import lower
 from reverie.export.lowering_rules import RULES
 
 TRAINABLE = frozenset(
@@ -110,8 +110,6 @@ def make_trainable(model: onnx.ModelProto, sources: set[str]) -> None:
         what = node.op_type
         if node.output[0] in reasons:
             what += f" ({reasons[node.output[0]]})"
-        elif what == "Slice" and _runs_backwards(model.graph, node):
-            what += " (with a negative step)"
         elif what in TRAINABLE | WITHOUT_GRADIENT:
             continue
         if node.op_type == "BatchNormalization" or node.output[0] in path:
@@ -137,14 +135,6 @@ def nodes_on_path(graph: onnx.GraphProto, sources: set[str]) -> set[str]:
             if reached.intersection(node.input):
                 path.add(node.output[0])
     return path
-
-
-def _runs_backwards(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
-    """Whether a Slice has a negative step, which its gradient's kernel does not take."""
-    if len(node.input) < 5:
-        return False
-    steps = constants(graph).get(node.input[4])
-    return steps is None or bool((steps < 0).any())
 
 
 def as_markdown() -> str:

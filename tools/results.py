@@ -73,13 +73,8 @@ def _row(form: str, group: list[Run], update: int) -> list[str]:
     error = overall.std(ddof=1) / np.sqrt(len(overall)) if len(overall) > 1 else 0.0
     by_task = np.mean([run.matrix[update] for run in group], axis=0) * 100
     last = update == len(group[0].matrix) - 1
-    shares = [
-        share * len(c)
-        for run in group
-        if run.coverage and update
-        for c in (run.coverage[update - 1],)
-        for share in c.values()
-    ]
+    coverages = [run.coverage[update - 1] for run in group if run.coverage and update]
+    shares = [share * len(coverage) for coverage in coverages for share in coverage.values()]
     return [
         form,
         str(update),

@@ -70,6 +70,7 @@ LAYERS = [
     ("SequenceAt", Apply(lambda x: torch.split(x, 3, dim=2)[1])),
     ("SequenceAt", Apply(lambda x: torch.split(x, [1, 5], dim=3)[1])),
     ("SequenceAt", Apply(lambda x: torch.mul(*x.chunk(2, dim=1)))),
+    ("Slice", Apply(lambda x: x[:, :, 1:, :-1])),
     ("AveragePool", nn.AvgPool2d(2)),
     ("AveragePool", nn.AvgPool2d(3, stride=2, padding=1)),
     ("AveragePool", nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)),
