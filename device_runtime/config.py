@@ -22,6 +22,9 @@ class ReplayConfig:
     """Reject generated inputs whose largest probability is below this; 0 keeps all, which measured best."""
     per_live: float | None = None
     """Generated inputs for each live one; None takes known classes : live classes."""
+    noise_spread: float = 1.5
+    """Noise is standard normal times a factor drawn between 1 and this: the widest reach the borders between classes,
+    which the new classes would otherwise take over."""
     pool: int = 4096
     """Generated inputs held at a time; bounds the memory."""
     reuse: int = 4
@@ -100,6 +103,8 @@ class GenerativeConfig:
     generator_learning_rate: float = 1e-3
     replay_as_live: bool = True
     """Show the discriminator the previous generator's samples of known classes as live ones."""
+    noise_spread: float = 1.5
+    """As in `ReplayConfig`, for the known classes: what replay will draw is what must not change."""
     anchor: float = 10.0
     """Weight that holds known classes to the previous generator's outputs."""
     reconstruction: float = 20.0
@@ -136,7 +141,9 @@ class UpdateConfig:
         """
         return replace(
             self,
-            replay=replace(self.replay, soft_labels=False, temperature=1.0, balance=False, per_live=1.0),
+            replay=replace(
+                self.replay, soft_labels=False, temperature=1.0, balance=False, noise_spread=1.0, per_live=1.0
+            ),
             synthesis=replace(
                 self.synthesis,
                 search="image",
@@ -151,6 +158,7 @@ class UpdateConfig:
             generative=replace(
                 self.generative,
                 replay_as_live=False,
+                noise_spread=1.0,
                 anchor=0.0,
                 reconstruction=0.0,
                 class_consistency=0.0,

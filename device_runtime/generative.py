@@ -90,7 +90,7 @@ def draw_round(
     """Half of a round is of live classes, half of known ones."""
     half = config.batch // 2
     rows = live.rows(rng, config.batch - half)
-    known_noise, known_labels = draw_noise(previous, half, rng, balance=True)
+    known_noise, known_labels = draw_noise(previous, half, rng, balance=True, spread=config.noise_spread)
     rehearsed = generate(previous, known_noise, known_labels)
     fresh = rng.standard_normal((len(rows), known_noise.shape[1]), dtype=np.float32)
     reconstructs = np.arange(len(rows)) % 2 == 0

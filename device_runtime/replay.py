@@ -29,9 +29,16 @@ class Examples(NamedTuple):
         return Examples(self.inputs[rows], self.targets[rows], self.temperature[rows])
 
 
-def draw_noise(models: Models, count: int, rng: np.random.Generator, balance: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Noise (N, Z) and the class (N,) of each code: known classes in equal numbers, or at random."""
+def draw_noise(
+    models: Models, count: int, rng: np.random.Generator, balance: bool, spread: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Noise (N, Z) and the class (N,) of each code: known classes in equal numbers, or at random.
+
+    Each row is standard normal times a factor between 1 and `spread`, the opposite of the truncation that trades
+    variety for looks (Brock et al., "Large scale GAN training", ICLR 2019).
+    """
     noise = rng.standard_normal((count, models.manifest.noise_size), dtype=np.float32)
+    noise *= rng.uniform(1, spread, (count, 1)).astype(np.float32)
     known = len(models.classes)
     labels = rng.permutation(np.arange(count) % known) if balance else rng.integers(known, size=count)
     return noise, labels
@@ -87,12 +94,12 @@ class Replay:
         models, config = self._models, self._config
         by_label = config.balance and not models.manifest.conditional
         if not by_label and config.min_confidence == 0:
-            noise, labels = draw_noise(models, self._size, rng, config.balance)
+            noise, labels = draw_noise(models, self._size, rng, config.balance, config.noise_spread)
             return label(models, generate(models, noise, labels), config)
         kept: list[Examples] = []
         wanted = np.full(len(models.classes), -(-self._size // len(models.classes)))
         for _ in range(CANDIDATES):
-            noise, labels = draw_noise(models, self._size, rng, config.balance)
+            noise, labels = draw_noise(models, self._size, rng, config.balance, config.noise_spread)
             examples = label(models, generate(models, noise, labels), config)
             sure = examples.targets.max(axis=1) >= config.min_confidence
             seen = examples.targets.argmax(axis=1)

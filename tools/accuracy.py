@@ -15,7 +15,7 @@ import dataclasses
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,12 +73,14 @@ def measure(
     dataset: str,
     protocol: str,
     seed: int,
-    forms: Iterable[str],
+    forms: Sequence[str],
     cache: Path | None,
     validation: bool,
     console: Console,
-) -> list[Run]:
+) -> Iterator[Run]:
     """Pretrain (or take from `cache`) and run every form. No test image reaches training or a choice of settings."""
+    if not forms:
+        return
     train = read_idx(data / dataset, "train")
     if validation:
         train, test = validation_split(train)
@@ -96,13 +98,16 @@ def measure(
         home = Path(scratch) / "home"
         generation = store.install(bundle, home)
         start = store.load_models(home, generation)
-        runs = []
         for form in forms:
-            run = _run(form, start, steps, dataset, protocol, seed)
+            run = _run(form, start, steps, scored_on(dataset, validation), protocol, seed)
             accuracies = ", ".join(f"{run.overall(i):.2%}" for i in range(len(run.matrix)))
-            console.print(f"{dataset} {protocol} seed {seed} {form}: {accuracies}  {sum(run.seconds):.0f} s")
-            runs.append(run)
-    return runs
+            console.print(f"{run.dataset} {protocol} seed {seed} {form}: {accuracies}  {sum(run.seconds):.0f} s")
+            yield run
+
+
+def scored_on(dataset: str, validation: bool) -> str:
+    """Name of the data set in a Run, so that figures on validation images are never taken for test figures."""
+    return f"{dataset} validation" if validation else dataset
 
 
 def _prepare(history: Samples, pretrained: Path, bundle: Path, slots: int, seed: int) -> None:

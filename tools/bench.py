@@ -39,7 +39,9 @@ data_option = click.option(
 @click.option("--first-seed", default=0, show_default=True, help="To spread seeds over processes or machines.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep pretrained models here and use them again.")
 @click.option("--validation", is_flag=True, help="Score on held-out training images, to choose settings by.")
-@click.option("--output", type=click.Path(path_type=Path), help="Write all figures as JSON.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Write figures as JSON; runs that it holds are not repeated."
+)
 def accuracy_command(
     data: Path,
     datasets: tuple[str, ...],
@@ -52,20 +54,22 @@ def accuracy_command(
     output: Path | None,
 ) -> None:
     """Learn in steps with the device runtime; print accuracy on every task after every update."""
-    from reverie.tools.accuracy import FORMS, measure
-    from reverie.tools.results import print_tables, save_runs
+    from reverie.tools.accuracy import FORMS, measure, scored_on
+    from reverie.tools.results import load_runs, print_tables, save_runs
 
     console = Console()
-    results = [
-        measure(data, dataset, protocol, seed, forms or FORMS, cache, validation, console)
-        for protocol in protocols or ("product", "shift")
-        for dataset in datasets or ("fashion", "mnist")
-        for seed in range(first_seed, first_seed + seeds)
-    ]
-    runs = [run for part in results for run in part]
+    runs = load_runs(output) if output is not None and output.exists() else []
+    for protocol in protocols or ("product", "shift"):
+        for dataset in datasets or ("fashion", "mnist"):
+            for seed in range(first_seed, first_seed + seeds):
+                key = (scored_on(dataset, validation), protocol, seed)
+                done = {run.form for run in runs if (run.dataset, run.protocol, run.seed) == key}
+                missing = [form for form in forms or FORMS if form not in done]
+                for run in measure(data, dataset, protocol, seed, missing, cache, validation, console):
+                    runs.append(run)
+                    if output is not None:
+                        save_runs(runs, output)
     print_tables(console, runs)
-    if output is not None:
-        save_runs(runs, output)
 
 
 @command.command("table")

@@ -30,6 +30,17 @@ def test_balanced_codes_hold_every_known_class_equally_and_no_other(models, coun
     assert drawn.max() - drawn.min() <= 1
 
 
+def test_noise_is_as_wide_as_its_spread_allows_and_otherwise_standard_normal(models):
+    narrow, _ = draw_noise(models, 4000, rng_for(0, "test"), balance=True)
+    wide, _ = draw_noise(models, 4000, rng_for(0, "test"), balance=True, spread=1.5)
+    factors = (wide / narrow)[:, 0]
+    np.testing.assert_allclose(wide, narrow * factors[:, None], rtol=1e-5)
+    assert factors.min() >= 1
+    assert factors.max() <= 1.5
+    np.testing.assert_allclose(factors.mean(), 1.25, atol=0.02)
+    np.testing.assert_allclose([narrow.mean(), narrow.std()], [0, 1], atol=0.02)
+
+
 def test_codes_that_are_not_balanced_are_drawn_independently(models):
     drawn = [np.bincount(draw_noise(models, 60, rng_for(s, "test"), balance=False)[1]).tolist() for s in range(5)]
     assert any(counts != [20, 20, 20] for counts in drawn)

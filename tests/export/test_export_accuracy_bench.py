@@ -184,6 +184,19 @@ def test_figures_written_to_files_are_read_again_and_taken_together(tmp_path):
     assert cells == ["default", "1", "75.00", "0.00", "80.0  70.0", "10.00", "0.50-1.50", "9", "100"]
 
 
+def test_runs_that_the_output_holds_are_printed_and_not_measured_again(reverie, tmp_path):
+    save_runs([run(dataset="mnist", protocol="product", form="none", seed=7)], tmp_path / "figures.json")
+    before = (tmp_path / "figures.json").read_bytes()
+    asked = ("--dataset", "mnist", "--protocol", "product", "--form", "none", "--seeds", 1, "--first-seed", 7)
+    nowhere = ("--data", tmp_path / "no data is needed")
+    finished = reverie("bench", "accuracy", *nowhere, *asked, "--output", tmp_path / "figures.json")
+    assert finished.code == 0, finished.err
+    assert "mnist product, seeds 7" in finished.out
+    assert (tmp_path / "figures.json").read_bytes() == before
+    validation = reverie("bench", "accuracy", *nowhere, *asked, "--validation", "--output", tmp_path / "figures.json")
+    assert validation.code == 1
+
+
 def test_a_file_without_figures_is_refused_by_name(reverie, tmp_path):
     (tmp_path / "other.json").write_text('{"a": 1}', encoding="utf-8")
     for name in ("other.json", "missing.json"):
