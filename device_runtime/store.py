@@ -18,7 +18,7 @@ from typing import Any
 
 from reverie.device_runtime import bundle, disk, journal
 from reverie.device_runtime.bundle import FileRecord, fingerprint, read_manifest, read_verified
-from reverie.device_runtime.errors import BundleError, BusyError, HomeError, StorageError
+from reverie.device_runtime.errors import BundleError, HomeError, StorageError
 from reverie.device_runtime.home import LAYOUT, LOCK, MARK, locked, open_home
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.models import Models, weights_in_files

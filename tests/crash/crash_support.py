@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from reverie.device_runtime import bundle, disk, store, transaction
+from reverie.device_runtime import disk, store, transaction
 from reverie.device_runtime.bundle import read_verified
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.disk import Operation
 from reverie.device_runtime.frames import Frames
+from reverie.device_runtime.monitor import Progress
 
 PARTS = ("solver", "generator", "discriminator")
 
@@ -67,6 +69,18 @@ def go_on(home: Path, save_seconds: float = 0.0) -> store.Generation:
     """Run what is left of it, saving after every step."""
     with transaction.changing(home) as journal:
         return transaction.go_on(home, journal, save_seconds=save_seconds)
+
+
+def cut_after(home: Path, stage: str, step: int, save_seconds: float = 0.0) -> None:
+    """Run the update until `step` of `stage` is done, and what it saves of that step is not yet noted."""
+
+    def listen(now: Progress) -> None:
+        if (now.stage, now.step) == (stage, step):
+            raise Killed
+
+    with transaction.changing(home) as journal, contextlib.suppress(Killed):
+        transaction.go_on(home, journal, listen, save_seconds)
+        raise AssertionError(f"{stage} has no step {step} any more")
 
 
 def weights(home: Path) -> dict[str, bytes]:
@@ -130,6 +144,3 @@ def until(stop: Callable[[Operation], bool]) -> Callable[[Operation], None]:
 
 class Killed(BaseException):
     """The process would be dead by now."""
-
-
-MODELS = tuple(f"{name}.onnx" for name in bundle.MODELS)

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 
 import pytest
-
 from crash_support import Failing
 
 from reverie.device_runtime import disk, store

@@ -1,0 +1,108 @@
+"""An update that was never cut off, to which all others are compared, and the state from which one goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from crash_support import begin, check_whole, entries, go_on, small, weights
+
+from reverie.device_runtime import report, store, transaction
+from reverie.device_runtime.config import UpdateConfig
+from reverie.device_runtime.generative import coverage
+
+
+class Uncut(NamedTuple):
+    """What is there after an update that was not cut off."""
+
+    entries: set[str]
+    weights: dict[str, bytes]
+    report: dict
+
+
+@pytest.fixture(scope="package", autouse=True)
+def brief_report():
+    """The figures of the report do not matter here, and they take longer than such a short update."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "AGREEMENT_SAMPLES", 8)
+        patch.setattr(report, "coverage", partial(coverage, samples=8))
+        yield
+
+
+@pytest.fixture(scope="package")
+def tiny():
+    """A configuration with which an update takes a fraction of a second."""
+    return small(UpdateConfig())
+
+
+@pytest.fixture(scope="package")
+def begun(installed, frames, tiny, tmp_path_factory):
+    """A home in which an update has just begun; only read."""
+    home = Path(shutil.copytree(installed, tmp_path_factory.mktemp("begun") / "home"))
+    begin(home, frames, tiny)
+    return home
+
+
+@pytest.fixture
+def fast_folder(tmp_path):
+    """A folder in memory where there is one: some tests sync thousands of files, and none of them for safety."""
+    memory = Path("/dev/shm")  # noqa: S108
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def cut(begun, fast_folder):
+    """The same, for a test to cut off."""
+    return Path(shutil.copytree(begun, fast_folder / "cut"))
+
+
+@pytest.fixture
+def home(installed, fast_folder):
+    """A home with generation 0 in service that a test may change."""
+    return Path(shutil.copytree(installed, fast_folder / "home"))
+
+
+@pytest.fixture(scope="package")
+def uncut(begun, tmp_path_factory):
+    home = Path(shutil.copytree(begun, tmp_path_factory.mktemp("uncut") / "home"))
+    go_on(home)
+    return Uncut(entries(home), weights(home), store.read_report(home, store.current(home)))
+
+
+@pytest.fixture(scope="package")
+def next_command(uncut):
+    """home → what its next command makes of it, and whether that is whole and the same as without a cut.
+
+    Homes that are the same, byte for byte, after leftovers were collected are gone on with once.
+    """
+    gone_on = set()
+
+    def run(home):
+        with transaction.changing(home) as journal:
+            update = journal.in_progress()
+        serving = check_whole(home)
+        known = ("config", "frames", "begun", "id")
+        state = None if update is None else tuple((k, v) for k, v in update.to_json().items() if k not in known)
+        files = tuple(
+            (name, hashlib.sha256((home / name).read_bytes()).hexdigest() if (home / name).is_file() else "")
+            for name in sorted(entries(home))
+            if not name.startswith(("bundles/", "journal.db"))
+        )
+        if update is not None and (serving, state, files) not in gone_on:
+            gone_on.add((serving, state, files))
+            go_on(home)
+            assert weights(home) == uncut.weights
+            assert entries(home) == uncut.entries
+        return serving
+
+    return run
