@@ -77,6 +77,7 @@ def _update(home: Path, frames: Path | None, config: UpdateConfig, restart: bool
             how = read_manifest(home / "bundles" / store.read_generation(home).bundle).preprocessing
             transaction.begin(home, journal, read_frames(frames, how, config.min_images), config)
         elif restart:
+            console.print(f"{home} has no update in progress any more", highlight=False, soft_wrap=True)
             return
         with update_progress(console, "update") as listener:
             generation = transaction.go_on(home, journal, listener)

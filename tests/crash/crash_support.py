@@ -91,13 +91,16 @@ def weights(home: Path) -> dict[str, bytes]:
 
 
 def check_whole(home: Path) -> str:
-    """Every generation there is must be whole; returns the name of the one in service."""
-    serving = store.current(home)
-    assert serving in store.generations(home)
-    for name in store.generations(home):
-        models = store.load_models(home, store.read_generation(home, name))
-        assert all(np.isfinite(w).all() for part in PARTS for w in getattr(models, part).values())
-    return serving
+    """Every generation there is must be whole, the one in service load; returns its name."""
+    serving = store.read_generation(home)
+    models = store.load_models(home, serving)
+    assert all(np.isfinite(w).all() for part in PARTS for w in getattr(models, part).values())
+    names = store.generations(home)
+    assert serving.name in names
+    for name in names:
+        for file, record in store.read_generation(home, name).files.items():
+            read_verified(home / "generations" / name, file, record)
+    return serving.name
 
 
 def entries(home: Path) -> set[str]:
