@@ -144,11 +144,11 @@ class Journal:
                 "UPDATE updates SET stage = ?, step = ?, attempts = 1 WHERE outcome IS NULL", (stage, step)
             )
 
-    def forget_checkpoints(self, kept: str) -> None:
-        """All stages begin anew; the checkpoint `kept` stays."""
+    def begin_anew(self, version: str, kept: str) -> None:
+        """All stages begin anew, in `version` of Reverie; the checkpoint `kept` stays."""
         with self._transaction():
             self._db.execute("DELETE FROM checkpoints WHERE stage <> ?", (kept,))
-            self._db.execute("UPDATE updates SET stage = '', step = 0 WHERE outcome IS NULL")
+            self._db.execute("UPDATE updates SET stage = '', step = 0, version = ? WHERE outcome IS NULL", (version,))
 
     def _change(self, statement: str, values: tuple[str, ...] = ()) -> None:
         with self._transaction():

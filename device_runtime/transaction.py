@@ -30,7 +30,7 @@ from reverie.device_runtime.update import run_update
 ATTEMPTS = 3
 """Failed attempts at the same point after which an update is given up, so that a box never loops."""
 KEEP = 3
-"""Generations kept."""
+"""Generations kept by default."""
 RESERVE = "reserved"
 REPORT_BYTES = 1 << 20
 """Room for the report and the record of a generation."""
@@ -63,7 +63,7 @@ def begin(home: Path, journal: Journal, frames: Frames, config: UpdateConfig) ->
                 f"an update with other frames or options was cut off in {home}: finish it with "
                 f"reverie update --home {home}, or drop it with --restart"
             )
-        _finish(home, journal, cut_off)
+        _finish(home, journal, cut_off, KEEP)
     parent = store.read_generation(home)
     manifest = read_manifest(home / "bundles" / parent.bundle)
     extend_classes(parent.classes, frames.classes, manifest.slots)
@@ -83,8 +83,10 @@ def begin(home: Path, journal: Journal, frames: Frames, config: UpdateConfig) ->
         raise
 
 
-def go_on(home: Path, journal: Journal, listener: Listener | None = None, save_seconds: float = 30.0) -> Generation:
-    """Run what is left of the update in progress and put its result into service.
+def go_on(
+    home: Path, journal: Journal, listener: Listener | None = None, save_seconds: float = 30.0, keep: int = KEEP
+) -> Generation:
+    """Run what is left of the update in progress and put its result into service; `keep` generations stay.
 
     Raises UpdateError if it cannot go on and was given up; TrainingError or FramesError if it failed, as it would
     again; StorageError and all else leave an update that can go on.
@@ -93,7 +95,7 @@ def go_on(home: Path, journal: Journal, listener: Listener | None = None, save_s
     if update is None:
         raise UpdateError(f"{home} has no update in progress: begin one with --frames")
     if store.current(home) == update.generation:  # cut off between the pointer and the journal
-        return _finish(home, journal, update)
+        return _finish(home, journal, update, keep)
     checkpoints, config, frames = _open(home, journal, update)
     parent = store.read_generation(home)
     reserved = home / UPDATE / RESERVE
@@ -113,13 +115,17 @@ def go_on(home: Path, journal: Journal, listener: Listener | None = None, save_s
     except KeyboardInterrupt:
         journal.take_back_attempt()
         raise
-    return _finish(home, journal, update)
+    return _finish(home, journal, update, keep)
 
 
 def drop(home: Path, journal: Journal) -> None:
-    """End the update in progress, if there is one, without a result. Raises StorageError."""
+    """End the update in progress, if there is one, without a result unless that serves already. Raises StorageError."""
     update = journal.in_progress()
-    if update is not None and store.current(home) != update.generation:
+    if update is None:
+        return
+    if store.current(home) == update.generation:
+        _finish(home, journal, update, KEEP)
+    else:
         _end(home, journal, "dropped", "")
 
 
@@ -149,7 +155,7 @@ def _open(home: Path, journal: Journal, update: Update) -> tuple[Checkpoints, Up
         raise _give_up(home, journal, f"it failed {update.attempts} times {where}")
     checkpoints = Checkpoints(home / UPDATE, journal)
     if update.version != _version():
-        journal.forget_checkpoints(kept="frames")  # another version may save and compute other states
+        journal.begin_anew(_version(), kept="frames")  # another version may save and compute other states
     try:
         config = UpdateConfig.from_json(update.config)
     except (ValueError, TypeError):
@@ -165,7 +171,7 @@ def _give_up(home: Path, journal: Journal, reason: str) -> UpdateError:
     return UpdateError(f"the update of {home} is given up because {reason}; what was in service stays in service")
 
 
-def _finish(home: Path, journal: Journal, update: Update) -> Generation:
+def _finish(home: Path, journal: Journal, update: Update, keep: int) -> Generation:
     """The new generation is in service: once that is confirmed, older ones and the update's own files may go."""
     try:
         generation = store.confirm(home)
@@ -174,7 +180,7 @@ def _finish(home: Path, journal: Journal, update: Update) -> Generation:
             store.put_in_service(home, update.parent)
         raise
     with contextlib.suppress(StorageError):  # what cannot be written or removed now goes with the next change
-        store.retire(home, KEEP)
+        store.retire(home, keep)
         _end(home, journal, "in service", "")
     return generation
 
@@ -198,7 +204,7 @@ def _collect(home: Path, journal: Journal) -> None:
         disk.remove(home / UPDATE)
         return
     store.discard(home, update.generation)
-    for path in (home / UPDATE).iterdir():
+    for path in (home / UPDATE).glob("*"):
         if path.name not in journal.checkpoint_files():
             disk.remove(path)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     help="Folder of class-named folders of images. Not needed to go on with an update that was cut off.",
 )
 @click.option("--restart", is_flag=True, help="Drop an update that was cut off.")
+@click.option("--keep", default=3, show_default=True, type=click.IntRange(2), help="Generations to keep.")
 @click.option("--literal", is_flag=True, help="Run the published form of the method instead of the default.")
 @click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Time limit for the update.")
 @click.option("--min-images", type=click.IntRange(2), help="Fewest images of a label.  [default: 5]")
@@ -34,6 +35,7 @@ def command(
     home: Path,
     frames: Path | None,
     restart: bool,
+    keep: int,
     literal: bool,
     max_minutes: float | None,
     min_images: int | None,
@@ -57,13 +59,18 @@ def command(
         raise click.UsageError("an update that was cut off keeps its options: options of a new one need --frames")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
-        _update(home, frames, config, restart, as_json)
+        _update(home, frames, config, restart, keep, as_json)
     except KeyboardInterrupt:
+        from reverie.device_runtime.transaction import look
+
+        updates, _ = look(home)
+        if not updates or updates[-1].outcome is not None:
+            raise
         click.echo(f"interrupted; go on with: reverie update --home {home}", err=True)
         sys.exit(130)
 
 
-def _update(home: Path, frames: Path | None, config: UpdateConfig, restart: bool, as_json: bool) -> None:
+def _update(home: Path, frames: Path | None, config: UpdateConfig, restart: bool, keep: int, as_json: bool) -> None:
     from reverie.device_runtime import store, transaction
     from reverie.device_runtime.bundle import read_manifest
     from reverie.device_runtime.frames import read_frames
@@ -79,8 +86,11 @@ def _update(home: Path, frames: Path | None, config: UpdateConfig, restart: bool
         elif restart:
             console.print(f"{home} has no update in progress any more", highlight=False, soft_wrap=True)
             return
+        cut_off = journal.in_progress()
+        if cut_off is not None and cut_off.stage:
+            console.print(f"going on in {cut_off.stage} after step {cut_off.step}", highlight=False)
         with update_progress(console, "update") as listener:
-            generation = transaction.go_on(home, journal, listener)
+            generation = transaction.go_on(home, journal, listener, keep=keep)
     report = store.read_report(home, generation.name)
     if as_json:
         click.echo(json.dumps(generation.to_json() | {"report": report}))

@@ -17,6 +17,7 @@ from reverie.device_runtime.checkpoints import Checkpoints
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.generative import coverage
 from reverie.device_runtime.home import UPDATE
+from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.monitor import STAGES
 
 
@@ -66,6 +67,13 @@ def fast_folder(tmp_path):
 def cut(begun, fast_folder):
     """The same, for a test to cut off."""
     return Path(shutil.copytree(begun, fast_folder / "cut"))
+
+
+@pytest.fixture
+def journal(cut):
+    opened = Journal(cut)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -91,6 +91,8 @@ def test_going_on_needs_no_frames_and_ends_as_any_update_does(reverie, stopped):
 
 
 def test_the_same_frames_and_options_go_on_and_others_are_refused(reverie, stopped, frames_folder, test_folder, tree):
+    with transaction.changing(stopped):
+        pass  # what is left over goes first
     before = tree(stopped)
     for frames, options in ((frames_folder, ()), (test_folder, ("--max-minutes", "0.00001"))):
         done = reverie("update", "--home", stopped, "--frames", frames, *options)
