@@ -6,7 +6,7 @@ WORKSTATION := .venv-workstation/bin
 DEMO := models/fashion-demo
 DEMO_HOME := .demo-home
 
-.PHONY: demo test check clean box workstation
+.PHONY: demo test soak check clean box workstation
 
 demo: box
 	rm -rf $(DEMO_HOME)
@@ -17,6 +17,10 @@ test: box workstation
 	$(BOX)/pip install --quiet --no-warn-conflicts "pytest>=8" "hypothesis>=6"
 	$(BOX)/python -m pytest -m "not workstation"
 	$(WORKSTATION)/python -m pytest
+
+# Cuts the power of a file system 2,000 times and kills an update at every system call; needs root, takes half an hour.
+soak: workstation
+	REVERIE_POWER_CUTS=2000 REVERIE_EVERY_CALL=1 $(WORKSTATION)/python -m pytest tests/crash/test_power_cuts.py tests/crash/test_killed.py
 
 check: workstation
 	$(WORKSTATION)/ruff check .

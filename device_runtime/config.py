@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass, field, replace
+from typing import Any, get_type_hints
 
 LOSSES = ("consensus", "competition", "masked-kl", "new-only", "interference")
 """Names of the synthesis losses, in the order in which the exported graph weighs them."""
@@ -165,3 +168,18 @@ class UpdateConfig:
                 average=0.0,
             ),
         )
+
+    def to_json(self) -> str:
+        """As text, for `from_json`."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> UpdateConfig:
+        """What `to_json` wrote. Raises ValueError or TypeError for anything else, such as fields of another version."""
+        config: UpdateConfig = _from_fields(cls, json.loads(text))
+        return config
+
+
+def _from_fields(kind: Any, values: dict[str, Any]) -> Any:
+    parts = {name: hint for name, hint in get_type_hints(kind).items() if dataclasses.is_dataclass(hint)}
+    return kind(**{name: _from_fields(parts[name], v) if name in parts else v for name, v in values.items()})

@@ -12,13 +12,14 @@ class Convergence:
     def __init__(self, window: int, tolerance: float) -> None:
         self.window = window
         self.tolerance = tolerance
-        self._recent: list[float] = []
+        self.recent: list[float] = []
+        """Losses of the last two windows, all that an instance remembers."""
 
     def reached(self, loss: float) -> bool:
         """Take in the loss of one more step and tell whether the loss has converged."""
-        self._recent = [*self._recent[-(2 * self.window - 1) :], loss]
-        if len(self._recent) < 2 * self.window:
+        self.recent = [*self.recent[-(2 * self.window - 1) :], loss]
+        if len(self.recent) < 2 * self.window:
             return False
-        before = sum(self._recent[: self.window]) / self.window
-        now = sum(self._recent[self.window :]) / self.window
+        before = sum(self.recent[: self.window]) / self.window
+        now = sum(self.recent[self.window :]) / self.window
         return before - now <= self.tolerance * abs(before)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -149,10 +149,24 @@ class TrainStep:
         """Copies of all trained parameters."""
         return {n: np.array(p.data) for n, p in self._state.parameters if p.requires_grad}
 
-    def save(self, path: Path) -> None:
-        """Write parameters and optimizer state; `restore` continues from it bit for bit."""
-        training_api.CheckpointState.save_checkpoint(self._state, path, include_optimizer_state=True)
+    def state(self) -> np.ndarray:
+        """Parameters and optimizer state (bytes,) uint8; `restore` continues from it bit for bit."""
+        with _file_in_memory() as file:
+            training_api.CheckpointState.save_checkpoint(self._state, _path_of(file), include_optimizer_state=True)
+            return np.frombuffer(file.read(), np.uint8)
 
-    def restore(self, path: Path) -> None:
-        """Go on from what `save` wrote. Raises EngineError."""
-        self._open(path)
+    def restore(self, state: np.ndarray) -> None:
+        """Go on from what `state` returned. Raises EngineError."""
+        with _file_in_memory() as file:
+            file.write(state.data)
+            file.flush()
+            self._open(_path_of(file))
+
+
+def _file_in_memory() -> BinaryIO:
+    """The engine reads and writes its state by path alone; this path leads to no disk."""
+    return os.fdopen(os.memfd_create("reverie"), "r+b")
+
+
+def _path_of(file: BinaryIO) -> Path:
+    return Path(f"/proc/self/fd/{file.fileno()}")

@@ -5,6 +5,8 @@ Each message says what is wrong, where, and what to do. A command prints it as o
     ReverieError
     ├── BundleError      what was exported is incomplete, altered or of an unknown format
     ├── HomeError        the box's state directory is missing, foreign or empty
+    │   └── BusyError    another command is changing it
+    ├── UpdateError      an update in progress cannot go on
     ├── FramesError      labelled images that cannot be learnt from
     ├── EngineError      the training engine is missing or cannot run a graph
     ├── TrainingError    a loss is no longer a number
@@ -23,6 +25,14 @@ class BundleError(ReverieError):
 
 class HomeError(ReverieError):
     """The box's state directory is missing, foreign or empty."""
+
+
+class BusyError(HomeError):
+    """Another command is changing the box's state directory."""
+
+
+class UpdateError(ReverieError):
+    """An update in progress cannot go on."""
 
 
 class FramesError(ReverieError):

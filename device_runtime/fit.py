@@ -74,6 +74,10 @@ def fit(models: Models, sources: list[Source], active: np.ndarray, config: FitCo
     cool_from = config.steps - cooling
     end = config.steps
     at = 0
+    if saved := monitor.resume():
+        step.restore(saved["solver"])
+        convergence.recent = saved["recent"].tolist()
+        at, cool_from, end = saved["at"].tolist()
     while at < end:
         parts = [source.draw(at, n) for source, n in zip(sources, split, strict=True)]
         examples = Examples(*(np.concatenate(part) for part in zip(*parts, strict=True)))
@@ -94,7 +98,10 @@ def fit(models: Models, sources: list[Source], active: np.ndarray, config: FitCo
         if at < cool_from and convergence.reached(loss):
             cool_from, end = at, at + cooling
         if monitor.out_of_time():
-            break
+            end = at
+        if monitor.should_save(done=at == end):
+            recent = np.array(convergence.recent, np.float64)
+            monitor.save({"solver": step.state(), "recent": recent, "at": np.array([at, cool_from, end])})
     return step.weights()
 
 

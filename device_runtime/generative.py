@@ -50,7 +50,14 @@ def update_generator(
         live.inputs, live.labels, previous.manifest.noise_size, rng_for(seed, "coordinates")
     )
     generated: np.ndarray | None = None
-    for step in range(config.steps):
+    step, end = 0, config.steps
+    if saved := monitor.resume():
+        discriminator.restore(saved["discriminator"])
+        generator.restore(saved["generator"])
+        averaged = {name: saved[f"averaged.{name}"] for name in averaged}
+        generated, generated_code = saved["generated"], saved["generated_code"]
+        step, end = saved["at"].tolist()
+    while step < end:
         now = draw_round(previous, live, coordinates, config, rng_for(seed, "generative update", step))
         code = one_hot(now.labels, slots)
         if generated is None:
@@ -74,9 +81,21 @@ def update_generator(
         # The next round's discriminator sees what this round generated: one forward pass serves both.
         generated, generated_code = result["generated"], code
         _average(averaged, generator.weights(), config.average, step)
-        monitor.step(step + 1, config.steps, float(result["loss"]) + verdicts)
+        step += 1
+        monitor.step(step, end, float(result["loss"]) + verdicts)
         if monitor.out_of_time():
-            break
+            end = step
+        if monitor.should_save(done=step == end):
+            monitor.save(
+                {
+                    "discriminator": discriminator.state(),
+                    "generator": generator.state(),
+                    "generated": generated,
+                    "generated_code": generated_code,
+                    "at": np.array([step, end]),
+                }
+                | {f"averaged.{name}": value for name, value in averaged.items()}
+            )
     return averaged, discriminator.weights()
 
 

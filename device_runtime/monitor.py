@@ -1,4 +1,4 @@
-"""What an update shows of itself while it runs: stage, step, loss, seconds, peak memory, and its time limit."""
+"""What an update shows and saves of itself while it runs: stage, step, loss, seconds, peak memory, its state."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
 
 STAGES = {"replay": 0.05, "fine-tune": 0.35, "synthesis": 0.15, "retrain": 0.15, "generative update": 0.3}
 """The stages in order, and the share of an update's time that each usually takes."""
@@ -27,6 +30,19 @@ class Progress:
 
 Listener = Callable[[Progress], None]
 
+State = dict[str, np.ndarray]
+"""All that a stage must know again in order to go on after a cut."""
+
+
+class Keeper(Protocol):
+    """Where the states of stages are kept."""
+
+    def load(self, stage: str) -> State | None:
+        """What `stage` saved last."""
+
+    def save(self, stage: str, step: int, state: State) -> None:
+        """Keep `state` of `stage` after `step`, in place of what it saved before."""
+
 
 @dataclass
 class StageRecord:
@@ -39,13 +55,25 @@ class StageRecord:
 
 
 class Monitor:
-    """Collects a StageRecord for each stage and tells listeners how far the update is."""
+    """Collects a StageRecord for each stage, tells listeners how far the update is, and saves how far it has come.
 
-    def __init__(self, listener: Listener | None = None, max_minutes: float | None = None) -> None:
+    Seconds, peaks and losses of a stage go on after a cut from what was saved: they are those of all attempts.
+    """
+
+    def __init__(
+        self,
+        listener: Listener | None = None,
+        max_minutes: float | None = None,
+        keeper: Keeper | None = None,
+        save_seconds: float = 30.0,
+    ) -> None:
+        """A stage is saved to `keeper` every `save_seconds` and at its end."""
         self.records: dict[str, StageRecord] = {}
         self._listener = listener
         self._limit = None if max_minutes is None else 60 * max_minutes
-        self._started = time.monotonic()
+        self._keeper = keeper
+        self._save_seconds = save_seconds
+        self._started = self._saved = self._stage_started = time.monotonic()
         self._stage = ""
 
     @contextmanager
@@ -54,12 +82,43 @@ class Monitor:
         self._stage = name
         record = self.records[name] = StageRecord()
         _reset_peak_memory()
-        started = time.monotonic()
+        self._stage_started = time.monotonic()
         try:
             yield record
         finally:
-            record.seconds = time.monotonic() - started
-            record.peak_bytes = peak_memory()
+            self._measure(record)
+
+    def resume(self) -> State | None:
+        """What the current stage saved last, None if it is to begin."""
+        state = None if self._keeper is None else self._keeper.load(self._stage)
+        if state is None:
+            return None
+        record = self.records[self._stage]
+        spent, record.seconds, peak_bytes, steps = state.pop("monitor").tolist()
+        record.peak_bytes, record.steps = int(peak_bytes), int(steps)
+        record.losses = state.pop("monitor.losses").tolist()
+        self._started = min(self._started, time.monotonic() - spent)
+        return state
+
+    def should_save(self, done: bool) -> bool:
+        """Whether it is time for `save`; `done` says that the stage has come to its end."""
+        return self._keeper is not None and (done or time.monotonic() - self._saved >= self._save_seconds)
+
+    def save(self, state: State) -> None:
+        """Keep `state` of the current stage, from which it goes on after a cut."""
+        if self._keeper is not None:
+            record = self.records[self._stage]
+            self._measure(record)
+            figures = np.array([time.monotonic() - self._started, record.seconds, record.peak_bytes, record.steps])
+            losses = np.array(record.losses, np.float64)
+            self._keeper.save(self._stage, record.steps, state | {"monitor": figures, "monitor.losses": losses})
+            self._saved = time.monotonic()
+
+    def _measure(self, record: StageRecord) -> None:
+        now = time.monotonic()
+        record.seconds += now - self._stage_started
+        record.peak_bytes = max(record.peak_bytes, peak_memory())
+        self._stage_started = now
 
     def step(self, step: int, steps: int, loss: float | None = None) -> None:
         """Note that `step` of `steps` of the current stage is done, with its loss."""

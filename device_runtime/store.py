@@ -1,35 +1,30 @@
-"""The home directory of a box: installed bundles, generations, and the pointer to the one in service.
+"""What a home holds: an installed bundle, generations, and the pointer to the one in service.
 
-    HOME/
-      home.json            marks the directory as a home and gives its layout's version
-      current              name of the generation in service
-      bundles/ID/          one installed bundle (graphs), ID from the hash of its manifest
-      generations/0000/    solver.onnx, generator.onnx, discriminator.onnx, generation.json, report.json
-
-A generation is immutable: written whole under a temporary name, synced, renamed; then `current` is replaced.
+A generation is immutable: written whole under a temporary name, synced, renamed, read back; then `current` is
+replaced. The functions that change a home are for the one command that holds its lock.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from reverie.device_runtime import bundle
+from reverie.device_runtime import bundle, disk, journal
 from reverie.device_runtime.bundle import FileRecord, fingerprint, read_manifest, read_verified
 from reverie.device_runtime.errors import BundleError, HomeError, StorageError
+from reverie.device_runtime.home import LAYOUT, LOCK, MARK, locked, open_home
+from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.models import Models, weights_in_files
 
-LAYOUT = 1
+INSTALLING = ".home.partial"
+"""In a directory that is becoming a home: what is there was left by an installation that was cut off."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +43,15 @@ class Generation:
         return dataclasses.asdict(self)
 
 
-def open_home(home: Path) -> Path:
-    """Check that `home` is a home of this layout. Raises HomeError."""
-    try:
-        layout = json.loads((home / "home.json").read_text(encoding="utf-8"))["layout"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise HomeError(f"{home} is not a Reverie home: run reverie install BUNDLE --home {home}") from None
-    if layout != LAYOUT:
-        raise HomeError(f"{home} has layout {layout!r}, this Reverie knows {LAYOUT}: update Reverie")
-    return home
-
-
 def install(source: Path, home: Path) -> Generation:
     """Copy the bundle folder `source` into `home` and put generation 0 into service.
 
     A home that does not exist is made; one that has a generation in service already is refused. Every file is
-    verified on the way. Raises BundleError, HomeError, StorageError; nothing is left behind.
+    verified on the way. The mark of a home is written last. Raises BundleError, HomeError, StorageError; nothing is
+    left behind.
     """
-    if (home / "home.json").exists():
-        raise HomeError(f"{home} serves generation {current(open_home(home))} already: choose another --home")
-    if home.exists() and (not home.is_dir() or any(home.iterdir())):
-        raise HomeError(f"{home} exists and is not a Reverie home: choose an empty or new directory")
+    home = home.resolve()
+    _require_unused(home)
     manifest = read_manifest(source)
     contents = {name: read_verified(source, name, record) for name, record in manifest.files.items()}
     manifest_text = manifest.to_json()
@@ -77,30 +60,50 @@ def install(source: Path, home: Path) -> Generation:
         name="0000",
         bundle=identity,
         parent=None,
-        created=_now(),
+        created=journal.now(),
         classes=manifest.classes,
         files={f"{n}.onnx": manifest.files[f"{n}.onnx"] for n in bundle.MODELS},
     )
 
-    def write(work: Path) -> None:
-        target = work / "bundles" / identity
-        for name, content in contents.items():
-            _write(target / name, content)
-        _write(target / bundle.MANIFEST, manifest_text.encode())
-        _write_generation(
-            work / "generations" / generation.name,
-            generation,
-            {n: contents[n] for n in generation.files},
-            None,
-        )
-        _write(work / "current", generation.name.encode())
-        _write(work / "home.json", json.dumps({"layout": LAYOUT}).encode())
+    def write_bundle(folder: Path) -> None:
+        for name, content in (contents | {bundle.MANIFEST: manifest_text.encode()}).items():
+            _make_folders((folder / name).parent)
+            disk.write(folder / name, content)
+        for inner in sorted(p for p in folder.rglob("*") if p.is_dir()):
+            disk.sync_folder(inner)
 
-    home = home.resolve()
-    if home.exists():
-        _fill(home, write)
-    else:
-        _write_whole(home, write)
+    def write_generation(folder: Path) -> None:
+        _write_generation(folder, generation, {n: contents[n] for n in generation.files}, None)
+
+    def write_home() -> None:
+        disk.write(home / INSTALLING, b"")
+        disk.sync_folder(home)
+        _remove_all(home)
+        for name in ("bundles", "generations"):
+            disk.make_folder(home / name)
+        disk.write_whole(home / "bundles" / identity, write_bundle)
+        disk.write_whole(home / "generations" / generation.name, write_generation)
+        Journal(home).close()
+        disk.write(home / "current", generation.name.encode())
+        disk.sync_folder(home)
+        disk.sync_folder(home.parent)
+        disk.replace(home / MARK, json.dumps({"layout": LAYOUT}).encode())
+
+    made = not home.exists()
+    with disk.storage_errors(home):
+        _make_folders(home)
+        with locked(home):
+            _require_unused(home)
+            try:
+                write_home()
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    _remove_all(home)
+                    for path in (home / LOCK, home / INSTALLING, *([home] if made else [])):
+                        disk.remove(path)
+                raise
+            with contextlib.suppress(OSError):  # else it is a leftover that the next change collects
+                disk.remove(home / INSTALLING)
     return generation
 
 
@@ -142,26 +145,72 @@ def generations(home: Path) -> list[str]:
     return sorted(p.name for p in found if (p / "generation.json").is_file())
 
 
+def next_generation(home: Path) -> str:
+    """Name of the generation that an update would make."""
+    return f"{int(generations(home)[-1]) + 1:04d}"
+
+
 def add_generation(home: Path, parent: Generation, models: Models, report: Mapping[str, Any]) -> Generation:
-    """Write `models` as a new generation and put it into service. Raises StorageError."""
-    name = f"{int(generations(home)[-1]) + 1:04d}"
+    """Write `models` as a new generation and put it into service. Raises StorageError; nothing is changed then."""
+    name = next_generation(home)
     contents = {f"{n}.onnx": models.model_file(n) for n in bundle.MODELS}
     generation = Generation(
         name=name,
         bundle=parent.bundle,
         parent=parent.name,
-        created=_now(),
+        created=journal.now(),
         classes=models.classes,
         files={path: fingerprint(content) for path, content in contents.items()},
     )
     target = home / "generations" / name
-    _write_whole(target, lambda work: _write_generation(work, generation, contents, report))
+    before = current(home)
     try:
-        _replace(home / "current", name.encode())
+        with disk.storage_errors(target):
+            disk.write_whole(target, lambda work: _write_generation(work, generation, contents, report))
+            _verify(home, generation)
+            put_in_service(home, name)
     except StorageError:
-        shutil.rmtree(target, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            _put_back(home, before)
+            disk.remove(disk.partial(target))
+            disk.remove_whole(target)
         raise
     return generation
+
+
+def put_in_service(home: Path, name: str) -> None:
+    """Let `current` name generation `name`. Raises OSError, and whether the change is durable is then unknown."""
+    disk.replace(home / "current", name.encode())
+
+
+def confirm(home: Path) -> Generation:
+    """Load the generation in service again from disk: only then may older ones go. Raises BundleError, HomeError.
+
+    Further proof that it is fit to serve, such as its first predictions, belongs here.
+    """
+    generation = read_generation(home)
+    load_models(home, generation)
+    return generation
+
+
+def retire(home: Path, keep: int) -> None:
+    """Remove all but the `keep` newest generations, never the one in service nor its parent. Raises StorageError."""
+    serving = read_generation(home)
+    for name in generations(home)[:-keep]:
+        if name not in {serving.name, serving.parent}:
+            with disk.storage_errors(home / "generations" / name):
+                disk.remove_whole(home / "generations" / name)
+
+
+def discard(home: Path, name: str) -> None:
+    """Remove a generation that is not in service. Raises OSError.
+
+    The pointer is written anew first: after a sync that failed, the disk might name `name`, whatever is read now.
+    """
+    target = home / "generations" / name
+    if target.exists() and current(home) != name:
+        put_in_service(home, current(home))
+        disk.remove_whole(target)
 
 
 def read_report(home: Path, name: str) -> dict[str, Any] | None:
@@ -189,82 +238,56 @@ def _write_generation(
     folder: Path, generation: Generation, contents: Mapping[str, bytes], report: Mapping[str, Any] | None
 ) -> None:
     for name, content in contents.items():
-        _write(folder / name, content)
+        disk.write(folder / name, content)
     if report is not None:
-        _write(folder / "report.json", (json.dumps(report, indent=1) + "\n").encode())
-    _write(folder / "generation.json", (json.dumps(generation.to_json(), indent=1) + "\n").encode())
+        disk.write(folder / "report.json", (json.dumps(report, indent=1) + "\n").encode())
+    disk.write(folder / "generation.json", (json.dumps(generation.to_json(), indent=1) + "\n").encode())
 
 
-def _write_whole(target: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary folder beside `target`, sync it and rename it to `target`."""
-    work = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(work, ignore_errors=True)
-    renamed = False
+def _verify(home: Path, generation: Generation) -> None:
+    """Read back what was written. Raises StorageError where the disk does not give it back."""
     try:
-        work.mkdir(parents=True, mode=0o700)
-        write(work)
-        for folder in (work, *(p for p in work.rglob("*") if p.is_dir())):
-            _sync_folder(folder)
-        work.rename(target)
-        renamed = True
-        _sync_folder(target.parent)
-    except OSError as error:
-        if renamed:
-            shutil.rmtree(target, ignore_errors=True)
-        raise _storage_error(target, error) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        for name, record in generation.files.items():
+            read_verified(home / "generations" / generation.name, name, record)
+    except BundleError as error:
+        raise StorageError(f"the disk does not keep what is written to it ({error}): replace it") from error
 
 
-def _fill(folder: Path, write: Callable[[Path], None]) -> None:
-    """As `_write_whole`, in an empty folder that must stay, such as a mount point; the mark of a home comes last."""
-    work = folder / "new"
-    _write_whole(work, write)
-    try:
-        for path in sorted(work.iterdir(), key=lambda p: p.name == "home.json"):
-            path.rename(folder / path.name)
-        work.rmdir()
-        _sync_folder(folder)
-    except OSError as error:
-        for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        raise _storage_error(folder, error) from error
+def _put_back(home: Path, name: str) -> None:
+    """Let `current` name `name` again, at least until the next start. Raises OSError unless that is durable."""
+    if current(home) != name:
+        try:
+            put_in_service(home, name)
+        except OSError:
+            work = disk.partial(home / "current")
+            work.write_text(name, encoding="utf-8")
+            work.replace(home / "current")
+            raise
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Replace a small file so that either the old or the new content is there, whatever happens."""
-    work = path.with_name(f".{path.name}.partial")
-    try:
-        _write(work, content)
-        work.replace(path)
-    except OSError as error:
-        work.unlink(missing_ok=True)
-        raise _storage_error(path, error) from error
-    with contextlib.suppress(OSError):  # from here on it is in service; after a power cut either content is valid
-        _sync_folder(path.parent)
+def _require_unused(home: Path) -> None:
+    """Raise HomeError unless `home` can become one: new, empty, or left by an installation that was cut off."""
+    if (home / MARK).exists():
+        raise HomeError(f"{home} serves generation {current(open_home(home))} already: choose another --home")
+    if not home.exists():
+        return
+    found = {p.name for p in home.iterdir()} - {"lost+found"} if home.is_dir() else {home.name}
+    if found - {LOCK} and INSTALLING not in found:
+        raise HomeError(f"{home} exists and is not a Reverie home: choose an empty or new directory")
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def _remove_all(home: Path) -> None:
+    """Empty a directory that did not become a home, its mark first. Raises OSError."""
+    if (home / MARK).exists():
+        disk.remove(home / MARK)
+        disk.sync_folder(home)
+    for path in home.iterdir():
+        if path.name not in {LOCK, INSTALLING, "lost+found"}:
+            disk.remove(path)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _storage_error(path: Path, error: OSError) -> StorageError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return StorageError(f"no space left to write {path}: free some and try again; nothing was changed")
-    return StorageError(f"cannot write {path} ({error.strerror}); nothing was changed")
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+def _make_folders(path: Path) -> None:
+    """Make a folder and those above it that are missing."""
+    if not path.is_dir():
+        _make_folders(path.parent)
+        disk.make_folder(path)

@@ -67,8 +67,12 @@ def synthesise(
     }
     parts: list[tuple[Examples, np.ndarray]] = []
     losses: list[float] = []
-    batches = -(-config.count // config.batch)
-    for batch in range(batches):
+    batch, batches = 0, -(-config.count // config.batch)
+    if saved := monitor.resume():
+        parts = [(Examples(*(saved[name] for name in Examples._fields)), saved["references"])]
+        losses = saved["losses"].tolist()
+        batch, batches = saved["at"].tolist()
+    while batch < batches:
         rng = rng_for(seed, "synthesis", batch)
         count = min(config.batch, config.count - batch * config.batch)
         references = draw_references(pretrained, trained, live_labels, config.references, rng, count)
@@ -78,11 +82,15 @@ def synthesise(
         found, batch_losses = _search(graph, config, start, feeds)
         losses += batch_losses
         parts.append((_examples(pretrained, found, references, config), references))
-        monitor.step(batch + 1, batches, batch_losses[-1])
+        batch += 1
+        monitor.step(batch, batches, batch_losses[-1])
         if monitor.out_of_time():
-            break
-    examples = Examples(*(np.concatenate(part) for part in zip(*(p[0] for p in parts), strict=True)))
-    return Synthesised(examples, np.concatenate([p[1] for p in parts]), losses)
+            batches = batch
+        if monitor.should_save(done=batch == batches):
+            examples, all_references = _joined(parts)
+            places = {"at": np.array([batch, batches]), "losses": np.array(losses), "references": all_references}
+            monitor.save(examples._asdict() | places)
+    return Synthesised(*_joined(parts), losses)
 
 
 def draw_references(
@@ -107,6 +115,12 @@ def _graph(pretrained: Models, trained_solver: Weights, search: str) -> Graph:
         injected |= pretrained.generator
     path = f"synthesis_{search}.onnx"
     return Graph(read_verified(pretrained.folder, path, pretrained.manifest.files[path]), injected)
+
+
+def _joined(parts: list[tuple[Examples, np.ndarray]]) -> tuple[Examples, np.ndarray]:
+    """The examples and reference labels of all batches so far."""
+    examples = Examples(*(np.concatenate(part) for part in zip(*(p[0] for p in parts), strict=True)))
+    return examples, np.concatenate([p[1] for p in parts])
 
 
 def _start(models: Models, config: SynthesisConfig, rng: np.random.Generator, references: np.ndarray) -> np.ndarray:

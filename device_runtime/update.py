@@ -7,7 +7,8 @@
     5  retrain            synthesised inputs train the trained solver → the updated solver
     6  generative update  discriminator and generator learn the live inputs, for the next update
 
-Nothing here touches the disk: `store.add_generation` puts the result into service.
+Every stage begins where the monitor says that it stopped, and ends in the same result however often it was cut off.
+Nothing here touches the disk: `transaction.go_on` keeps the states of the stages and puts the result into service.
 """
 
 from __future__ import annotations
@@ -44,8 +45,10 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
 
     with monitor.stage("replay"):
         replay = Replay(pretrained, config.replay, config.seed)
-        replay.pool(0)
-        monitor.step(1, 1)
+        if monitor.resume() is None:
+            replay.pool(0)
+            monitor.step(1, 1)
+            monitor.save({})
 
     with monitor.stage("fine-tune"):
         trained = start.with_solver(fit.fine_tune(start, replay, live, ratio, config.fine_tune, config.seed, monitor))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
 from reverie.tools.options import home_option, json_option
+
+if TYPE_CHECKING:
+    from reverie.device_runtime.journal import Update
 
 
 @click.command("status")
@@ -16,8 +20,8 @@ from reverie.tools.options import home_option, json_option
 @json_option
 @click.option("--picture", type=click.Path(path_type=Path), help="Write generated inputs, a row a class, as PNG.")
 def command(home: Path, as_json: bool, picture: Path | None) -> None:
-    """Show the generation in service, its classes, spare slots and the result of its update."""
-    from reverie.device_runtime import store
+    """Show the generation in service, its classes, spare slots, the result of its update, and one in progress."""
+    from reverie.device_runtime import store, transaction
     from reverie.device_runtime.bundle import read_manifest
     from reverie.tools.display import print_report
 
@@ -28,14 +32,28 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
         from reverie.device_runtime.generative import picture_of_classes
 
         picture.write_bytes(picture_of_classes(store.load_models(home, generation)))
+    updates, busy = transaction.look(home)
     spare = manifest.slots - len(generation.classes)
     if as_json:
         values = generation.to_json() | {"spare_slots": spare, "generations": store.generations(home)}
-        click.echo(json.dumps(values | {"report": report}))
+        update = updates[-1].to_json() | {"running": busy} if updates else None
+        click.echo(json.dumps(values | {"report": report, "update": update}))
         return
     click.echo(f"in service:  generation {generation.name} of {manifest.name}, since {generation.created}")
     click.echo(f"classes:     {', '.join(generation.classes)}")
     click.echo(f"spare slots: {spare}")
     click.echo(f"generations: {', '.join(store.generations(home))}")
+    if updates:
+        click.echo(f"last update: {_state(updates[-1], busy, home)}")
     if report is not None:
         print_report(Console(), report)
+
+
+def _state(update: Update, busy: bool, home: Path) -> str:
+    """In a few words, how far the update is or how it ended."""
+    if update.outcome is not None:
+        return f"{update.outcome} since {update.ended}" + (f": {update.message}" if update.message else "")
+    saved = f"saved in {update.stage} after step {update.step}" if update.stage else "nothing saved yet"
+    if busy:
+        return f"running since {update.begun}, {saved}"
+    return f"cut off, {saved}; go on with: reverie update --home {home}"

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
 from reverie.tools.options import home_option, json_option, seed_option
 
+if TYPE_CHECKING:
+    from reverie.device_runtime.config import UpdateConfig
+
 
 @click.command("update")
 @home_option
 @click.option(
     "--frames",
-    required=True,
     type=click.Path(path_type=Path),
-    help="Folder of class-named folders of images.",
+    help="Folder of class-named folders of images. Not needed to go on with an update that was cut off.",
 )
+@click.option("--restart", is_flag=True, help="Drop an update that was cut off.")
+@click.option("--keep", default=3, show_default=True, type=click.IntRange(2), help="Generations to keep.")
 @click.option("--literal", is_flag=True, help="Run the published form of the method instead of the default.")
 @click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Time limit for the update.")
 @click.option("--min-images", type=click.IntRange(2), help="Fewest images of a label.  [default: 5]")
@@ -26,39 +33,68 @@ from reverie.tools.options import home_option, json_option, seed_option
 @json_option
 def command(
     home: Path,
-    frames: Path,
+    frames: Path | None,
+    restart: bool,
+    keep: int,
     literal: bool,
     max_minutes: float | None,
     min_images: int | None,
     seed: int,
     as_json: bool,
 ) -> None:
-    """Learn what FRAMES show; the generation in service is never touched."""
+    """Learn what FRAMES show, or go on with an update that was cut off.
+
+    The generation in service is never touched.
+    """
     from dataclasses import replace
 
-    from reverie.device_runtime import store
     from reverie.device_runtime.config import UpdateConfig
-    from reverie.device_runtime.frames import read_frames
-    from reverie.device_runtime.monitor import Monitor
-    from reverie.device_runtime.update import run_update
-    from reverie.tools.display import print_report, update_progress
 
     config = UpdateConfig(seed=seed, max_minutes=max_minutes)
     if min_images is not None:
         config = replace(config, min_images=min_images)
     if literal:
         config = config.literal()
+    if frames is None and config != UpdateConfig():
+        raise click.UsageError("an update that was cut off keeps its options: options of a new one need --frames")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    try:
+        _update(home, frames, config, restart, keep, as_json)
+    except KeyboardInterrupt:
+        from reverie.device_runtime.transaction import look
+
+        updates, _ = look(home)
+        if not updates or updates[-1].outcome is not None:
+            raise
+        click.echo(f"interrupted; go on with: reverie update --home {home}", err=True)
+        sys.exit(130)
+
+
+def _update(home: Path, frames: Path | None, config: UpdateConfig, restart: bool, keep: int, as_json: bool) -> None:
+    from reverie.device_runtime import store, transaction
+    from reverie.device_runtime.bundle import read_manifest
+    from reverie.device_runtime.frames import read_frames
+    from reverie.tools.display import print_report, update_progress
+
     console = Console(stderr=as_json)
-    parent = store.read_generation(home)
-    models = store.load_models(home, parent)
-    labelled = read_frames(frames, models.manifest.preprocessing, config.min_images)
-    store.require_space(home, sum(record.size for record in parent.files.values()) * 2)
-    with update_progress(console, "update") as listener:
-        updated = run_update(models, labelled, config, Monitor(listener, max_minutes))
-    report = updated.report.to_json()
-    generation = store.add_generation(home, parent, updated.models, report)
+    with transaction.changing(home) as journal:
+        if restart:
+            transaction.drop(home, journal)
+        if frames is not None:
+            how = read_manifest(home / "bundles" / store.read_generation(home).bundle).preprocessing
+            transaction.begin(home, journal, read_frames(frames, how, config.min_images), config)
+        elif restart:
+            console.print(f"{home} has no update in progress any more", highlight=False, soft_wrap=True)
+            return
+        cut_off = journal.in_progress()
+        if cut_off is not None and cut_off.stage:
+            console.print(f"going on in {cut_off.stage} after step {cut_off.step}", highlight=False)
+        with update_progress(console, "update") as listener:
+            generation = transaction.go_on(home, journal, listener, keep=keep)
+    report = store.read_report(home, generation.name)
     if as_json:
         click.echo(json.dumps(generation.to_json() | {"report": report}))
         return
-    print_report(console, report)
+    if report is not None:
+        print_report(console, report)
     console.print(f"{home} now serves generation {generation.name}: {', '.join(generation.classes)}")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from reverie.device_runtime import store
+from reverie.device_runtime import store, transaction
 from reverie.device_runtime.bundle import read_weights
 from reverie.device_runtime.errors import BundleError, HomeError, StorageError
 
@@ -31,24 +28,6 @@ def other(grown):
 @pytest.fixture
 def add(home, other):
     return lambda report=None: store.add_generation(home, store.read_generation(home), other, report or {"a": 1})
-
-
-@pytest.fixture
-def failing_fsync(monkeypatch):
-    """Let the n-th fsync fail as on a full disk; returns how many were asked for."""
-
-    def arm(failing, code=errno.ENOSPC):
-        calls = []
-
-        def fsync(descriptor):
-            calls.append(descriptor)
-            if len(calls) == failing:
-                raise OSError(code, os.strerror(code))
-
-        monkeypatch.setattr(store.os, "fsync", fsync)
-        return calls
-
-    return arm
 
 
 def test_a_bundle_is_installed_as_generation_0_with_the_weights_it_holds(installed, models, same):
@@ -86,43 +65,6 @@ def test_generations_follow_one_another_and_keep_their_reports(home, add):
     ]
 
 
-def test_running_out_of_space_at_any_moment_leaves_the_home_as_it_was(home, add, failing_fsync, tree, monkeypatch):
-    whole = failing_fsync(failing=0)
-    add()
-    monkeypatch.undo()
-    shutil.rmtree(home / "generations/0001")
-    (home / "current").write_text("0000", encoding="utf-8")
-    before = tree(home)
-    assert len(whole) >= 6  # three networks, their record, their folder, the pointer
-    for failing in range(1, len(whole)):
-        failing_fsync(failing)
-        with pytest.raises(StorageError, match="no space left"):
-            add()
-        monkeypatch.undo()
-        assert tree(home) == before, failing
-
-
-def test_a_failure_after_the_pointer_was_replaced_leaves_a_whole_generation_in_service(
-    home, add, failing_fsync, monkeypatch
-):
-    calls = failing_fsync(failing=0)
-    add()
-    monkeypatch.undo()
-    failing_fsync(len(calls))
-    with contextlib.suppress(StorageError):
-        add()
-    monkeypatch.undo()
-    generation = store.read_generation(home)
-    assert generation.name in {"0001", "0002"}
-    assert store.load_models(home, generation).classes == generation.classes
-
-
-def test_a_disk_that_cannot_be_written_is_named_with_its_reason(add, failing_fsync):
-    failing_fsync(1, errno.EROFS)
-    with pytest.raises(StorageError, match="Read-only file system"):
-        add()
-
-
 def test_too_little_free_space_is_refused_with_both_figures(home, monkeypatch):
     free = shutil.disk_usage(home)._replace(free=3 << 20)
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _path: free)
@@ -136,7 +78,9 @@ def test_what_a_power_cut_left_behind_is_no_generation_and_does_not_stop_the_nex
     assert store.generations(home) == ["0000"]
     assert store.read_generation(home).name == "0000"
     assert add().name == "0001"
-    assert sorted(p.name for p in (home / "generations").iterdir()) == ["0000", "0001"]
+    assert store.generations(home) == ["0000", "0001"]
+    with transaction.changing(home):
+        assert sorted(p.name for p in (home / "generations").iterdir()) == ["0000", "0001"]
 
 
 def test_a_generation_that_was_written_but_never_put_into_service_stays_out_of_it(home, add):
@@ -177,3 +121,32 @@ def test_a_home_is_private_to_its_owner(home, add):
     """Generations hold what was learnt from the camera."""
     add()
     assert {oct((home / p).stat().st_mode & 0o777) for p in (".", "generations/0001")} == {"0o700"}
+
+
+def test_old_generations_go_but_never_the_one_in_service_nor_its_parent(home, add):
+    for _ in range(5):
+        add()
+    store.put_in_service(home, "0002")
+    store.retire(home, keep=2)
+    assert store.generations(home) == ["0001", "0002", "0004", "0005"]
+    store.put_in_service(home, "0005")
+    store.retire(home, keep=1)
+    assert store.generations(home) == ["0004", "0005"]
+    assert store.confirm(home).name == "0005"
+
+
+def test_a_generation_in_service_is_never_discarded(home, add):
+    add()
+    store.discard(home, "0001")
+    assert store.current(home) == "0001"
+    store.put_in_service(home, "0000")
+    store.discard(home, "0001")
+    assert store.generations(home) == ["0000"]
+
+
+def test_a_home_that_lost_its_mark_is_not_taken_for_an_empty_directory(home, bundle, tree):
+    (home / "home.json").unlink()
+    before = tree(home)
+    with pytest.raises(HomeError, match="is not a Reverie home"):
+        store.install(bundle, home)
+    assert tree(home) == before

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from reverie.device_runtime.bundle import fingerprint, read_manifest
+from reverie.device_runtime.journal import Journal
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def box(reverie, own_bundle, own_frames, home, tmp_path, tree, edit_manifest):
         def __init__(self):
             self.home, self.edit = home, edit_manifest
 
-        def refused(self, *arguments, says):
+        def refused(self, *arguments, says, noted_in_journal=False):
             before = tree(tmp_path)
             done = reverie(*arguments)
             assert done.code == 1, done
@@ -44,14 +45,16 @@ def box(reverie, own_bundle, own_frames, home, tmp_path, tree, edit_manifest):
             assert done.err.startswith("reverie: ")
             assert "Traceback" not in done.err
             assert str(says) in done.err
-            assert tree(tmp_path) == before
+            after = tree(tmp_path)
+            noted = {"home/journal.db": before.get("home/journal.db")} if noted_in_journal else {}
+            assert after | noted == before
 
         def install_refused(self, says):
             self.refused("install", self.bundle, "--home", self.fresh, says=says)
 
-        def update_refused(self, says, *more):
+        def update_refused(self, says, *more, **how):
             hurry = ("--max-minutes", "0.00001")  # so that a test which fails ends soon
-            self.refused("update", "--frames", self.frames, "--home", self.home, *hurry, *more, says=says)
+            self.refused("update", "--frames", self.frames, "--home", self.home, *hurry, *more, says=says, **how)
 
         def first(self, label="bag"):
             return min((self.frames / label).iterdir())
@@ -208,7 +211,10 @@ def test_a_loss_that_is_no_number_ends_the_update_and_the_generation_in_service_
     record = json.loads((folder / "generation.json").read_text(encoding="utf-8"))
     record["files"][f"{network}.onnx"] = vars(fingerprint(bytes(content)))
     (folder / "generation.json").write_text(json.dumps(record), encoding="utf-8")
-    box.update_refused("is nan: the update stops and the solver in service stays")
+    box.update_refused("is nan: the update stops and the solver in service stays", noted_in_journal=True)
+    journal = Journal(box.home)
+    assert [(u.outcome, "is nan" in u.message) for u in journal.updates()] == [("failed", True)]
+    journal.close()
     if network == "generator":
         assert reverie("predict", box.first(), "--home", box.home).code == 0
 

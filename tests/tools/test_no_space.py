@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import subprocess
 
 import pytest
+from crash_support import Failing
 
-from reverie.device_runtime import store
+from reverie.device_runtime import disk, store
 
 
 @pytest.fixture
@@ -59,15 +59,11 @@ def test_the_current_directory_can_become_the_home(reverie, bundle, tmp_path, mo
     assert store.current(tmp_path / "here") == "0000"
 
 
-def test_an_empty_directory_that_could_not_become_the_home_is_still_there(reverie, bundle, tmp_path, monkeypatch):
+def test_an_empty_directory_that_could_not_become_the_home_is_still_there(reverie, bundle, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
-
-    def full(_descriptor):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(store.os, "fsync", full)
-    refused(reverie("install", bundle, "--home", home), says="no space left")
+    with disk.watched(Failing("sync", 1, errno.ENOSPC, lasting=True)):
+        refused(reverie("install", bundle, "--home", home), says="no space left")
     assert [p.name for p in tmp_path.iterdir()] == ["home"]
     assert list(home.iterdir()) == []
 

@@ -120,7 +120,7 @@ def test_the_home_can_come_from_the_environment(reverie, home, monkeypatch):
         (),
         ("dance",),
         ("status",),
-        ("update", "--home", "x"),
+        ("update", "--home", "x", "--seed", "3"),
         ("update", "--home", "x", "--frames", "x", "--min-images", "1"),
         ("update", "--home", "x", "--frames", "x", "--max-minutes", "0"),
         ("update", "--home", "x", "--frames", "x", "--seed", "-1"),

@@ -1,0 +1,54 @@
+"""The home, the directory that holds a box's state: its layout, its mark, and the lock of whoever changes it.
+
+HOME/
+  home.json            marks the directory as a home and gives its layout's version
+  current              name of the generation in service
+  reverie.lock         held by the one command that may change the home
+  journal.db           the update in progress, and how earlier ones ended
+  bundles/ID/          one installed bundle (graphs), ID from the hash of its manifest
+  generations/0000/    solver.onnx, generator.onnx, discriminator.onnx, generation.json, report.json
+  update/              frames and checkpoints of the update in progress
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reverie.device_runtime.errors import BusyError, HomeError
+
+LAYOUT = 1
+MARK = "home.json"
+LOCK = "reverie.lock"
+UPDATE = "update"
+PATIENCE = 0.5
+"""Seconds to wait for the lock: longer than a command that only looks at it."""
+
+
+def open_home(home: Path) -> Path:
+    """Check that `home` is a home of this layout. Raises HomeError."""
+    try:
+        layout = json.loads((home / MARK).read_text(encoding="utf-8"))["layout"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise HomeError(f"{home} is not a Reverie home: run reverie install BUNDLE --home {home}") from None
+    if layout != LAYOUT:
+        raise HomeError(f"{home} has layout {layout!r}, this Reverie knows {LAYOUT}: update Reverie")
+    return home
+
+
+@contextmanager
+def locked(home: Path, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold the lock of `home`, which a crash releases. Raises BusyError where another command holds it."""
+    from filelock import FileLock, Timeout  # of the verbs, only those that change a home need it
+
+    lock = FileLock(home / LOCK, mode=0o600)
+    try:
+        lock.acquire(timeout=patience)
+    except Timeout:
+        raise BusyError(f"another command is changing {home}: wait until it is done, or stop it") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,181 @@
+"""The journal of a home: the update in progress, and how earlier ones ended.
+
+SQLite with a write-ahead log that is synced at every commit: what was committed is there after a power cut. (With a
+rollback journal, the last commit can be lost.) At most one update is in progress. An update's `stage` and `step` are
+those of its last checkpoint; `attempts` counts the attempts to get beyond it, the running one included.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from reverie.device_runtime import disk
+from reverie.device_runtime.bundle import FileRecord
+from reverie.device_runtime.errors import StorageError
+
+FILE = "journal.db"
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS updates (
+    id INTEGER PRIMARY KEY,
+    parent TEXT NOT NULL, generation TEXT NOT NULL, frames TEXT NOT NULL, config TEXT NOT NULL, version TEXT NOT NULL,
+    begun TEXT NOT NULL, stage TEXT NOT NULL DEFAULT '', step INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0, ended TEXT, outcome TEXT, message TEXT
+);
+CREATE UNIQUE INDEX IF NOT EXISTS one_in_progress ON updates (outcome IS NULL) WHERE outcome IS NULL;
+CREATE TABLE IF NOT EXISTS checkpoints (
+    stage TEXT PRIMARY KEY, step INTEGER NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL, size INTEGER NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class Update:
+    """One update: from which generation, to which, with what, how far it is, and how it ended.
+
+    `frames` is the fingerprint of the labelled frames, `config` JSON, `version` that of Reverie. `outcome` is None
+    while it is in progress, then "in service", "given up", "failed" or "dropped".
+    """
+
+    id: int
+    parent: str
+    generation: str
+    frames: str
+    config: str
+    version: str
+    begun: str
+    stage: str
+    step: int
+    attempts: int
+    ended: str | None
+    outcome: str | None
+    message: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain dictionaries."""
+        return dataclasses.asdict(self) | {"config": json.loads(self.config)}
+
+
+class Journal:
+    """The open journal of `home`; one command at a time changes it. Every method raises StorageError."""
+
+    def __init__(self, home: Path) -> None:
+        """Open it, or make it where there is none."""
+        self._path = home / FILE
+        with self._errors():
+            new = not self._path.exists()
+            if new:
+                disk.announce("commit", self._path)
+            self._db = sqlite3.connect(self._path, isolation_level=None)
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.executescript(SCHEMA)
+            except sqlite3.Error:
+                self._db.close()
+                raise
+            if new:
+                disk.sync_folder(home)
+
+    def close(self) -> None:
+        """Close it; all that was committed stays."""
+        self._db.close()
+
+    def in_progress(self) -> Update | None:
+        """The update that has begun and not ended."""
+        return next((update for update in self.updates() if update.outcome is None), None)
+
+    def updates(self) -> list[Update]:
+        """All updates, oldest first."""
+        with self._errors():
+            return [Update(*row) for row in self._db.execute("SELECT * FROM updates ORDER BY id")]
+
+    def begin(self, parent: str, generation: str, frames: str, config: str, version: str) -> None:
+        """Note that an update begins; from here on it goes on after a cut."""
+        values = (parent, generation, frames, config, version, now())
+        self._change(
+            "INSERT INTO updates (parent, generation, frames, config, version, begun) VALUES (?, ?, ?, ?, ?, ?)", values
+        )
+
+    def attempt(self) -> None:
+        """Count one more attempt, before it is made."""
+        self._change("UPDATE updates SET attempts = attempts + 1 WHERE outcome IS NULL")
+
+    def take_back_attempt(self) -> None:
+        """The running attempt was stopped on purpose and does not count."""
+        self._change("UPDATE updates SET attempts = max(attempts - 1, 0) WHERE outcome IS NULL")
+
+    def end(self, outcome: str, message: str = "") -> None:
+        """Note how the update in progress ended; its checkpoints are no longer known."""
+        with self._transaction():
+            self._db.execute("DELETE FROM checkpoints")
+            self._db.execute(
+                "UPDATE updates SET outcome = ?, message = ?, ended = ? WHERE outcome IS NULL",
+                (outcome, message, now()),
+            )
+
+    def checkpoint(self, stage: str) -> tuple[str, FileRecord] | None:
+        """File and fingerprint of the last checkpoint of `stage`."""
+        with self._errors():
+            found = self._db.execute("SELECT file, sha256, size FROM checkpoints WHERE stage = ?", (stage,)).fetchone()
+        return (found[0], FileRecord(found[1], found[2])) if found else None
+
+    def checkpoint_files(self) -> set[str]:
+        """Names of the files of all checkpoints."""
+        with self._errors():
+            return {name for (name,) in self._db.execute("SELECT file FROM checkpoints")}
+
+    def add_checkpoint(self, stage: str, step: int, file: str, record: FileRecord) -> None:
+        """Note a checkpoint in place of the last one of `stage`; the running attempt got beyond that."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)",
+                (stage, step, file, record.sha256, record.size),
+            )
+            self._db.execute(
+                "UPDATE updates SET stage = ?, step = ?, attempts = 1 WHERE outcome IS NULL", (stage, step)
+            )
+
+    def begin_anew(self, version: str, kept: str) -> None:
+        """All stages begin anew, in `version` of Reverie; the checkpoint `kept` stays."""
+        with self._transaction():
+            self._db.execute("DELETE FROM checkpoints WHERE stage <> ?", (kept,))
+            self._db.execute("UPDATE updates SET stage = '', step = 0, version = ? WHERE outcome IS NULL", (version,))
+
+    def _change(self, statement: str, values: tuple[str, ...] = ()) -> None:
+        with self._transaction():
+            self._db.execute(statement, values)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._errors():
+            disk.announce("commit", self._path)
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with disk.storage_errors(self._path):
+                yield
+        except sqlite3.Error as error:
+            raise StorageError(f"cannot use {self._path} ({error}); what was in service stays in service") from error
+
+
+def now() -> str:
+    """The time to note, in UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
