@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -53,6 +53,8 @@ class Networks:
     train: str = "all"
     """Which parameters of the solver train, see `trainable.select`."""
     measured: dict[str, Any] = field(default_factory=dict)
+    compared: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What was compared before the export, as it stands among the parity figures of the manifest."""
 
     @property
     def noise_size(self) -> int:
@@ -90,7 +92,7 @@ class _Exporter:
         self.folder = folder
         self.progress = progress
         self.draw = torch.Generator().manual_seed(0)
-        self.parity: dict[str, dict[str, Any]] = {}
+        self.parity = dict(networks.compared)
         self.tensors: dict[str, dict[str, bundle.TensorRecord]] = {}
 
     def write(self) -> bundle.Manifest:
@@ -184,7 +186,7 @@ class _Exporter:
                 "forward must accept any batch size"
             ) from error
         parity.require(worst, artifact)
-        self.parity[artifact] = asdict(worst) | {"batches": list(BATCHES), "tolerance": parity.TOLERANCE}
+        self.parity[artifact] = parity.figures(worst, BATCHES)
 
     def differences(
         self, difference: Callable[[Mapping[str, Tensor]], parity.Difference], module: nn.Module, count: int

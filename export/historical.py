@@ -16,11 +16,13 @@ from reverie.device_runtime.labels import check_labels
 from reverie.device_runtime.preprocess import Preprocessing, image_files, image_to_input, read_image
 from reverie.export.factories import (
     build_network,
+    is_onnx,
     load_weights,
     read_weights_file,
     require_own_memory,
     require_shape,
 )
+from reverie.export.onnx_solver import OnnxSolver, compare_with_file
 from reverie.export.pretrain import PretrainConfig, Progress, pretrain
 from reverie.export.pretrained import REFERENCE, Pretrained, save_pretrained
 
@@ -71,7 +73,7 @@ def pretrain_folder(
     solver: str | None = None,
     solver_weights: Path | None = None,
 ) -> Pretrained:
-    """Pretrain on a folder and write `output`, which must not exist. `solver` is a factory of the user's own."""
+    """Pretrain on a folder and write `output`, which must not exist. `solver` is the user's factory or .onnx file."""
     if output.exists():
         raise ExportError(f"{output} exists already: remove it or choose another --output")
     inputs, labels, classes, how = read_historical(images, size)
@@ -98,13 +100,21 @@ def pretrain_arrays(
     built = {name: build_network(factories[name], shape, len(classes)) for name in MODELS}
     require_shape("solver", built["solver"], (torch.zeros(2, *shape),), (2, len(classes)))
     require_own_memory("solver", built["solver"])
+    if isinstance(built["solver"], OnnxSolver):
+        compare_with_file(built["solver"])
     if solver_weights is not None:
         load_weights(built["solver"], read_weights_file(solver_weights), solver_weights)
+    trained = solver_weights is not None or is_onnx(factories["solver"])
     make_folder(output)
     networks = (built["solver"], built["generator"], built["discriminator"])
     try:
         built["generator"], measured = pretrain(
-            networks, inputs, labels, config, progress, train_the_solver=solver_weights is None
+            networks,
+            inputs,
+            labels,
+            config,
+            progress,
+            train_the_solver=not trained,
         )
         figures: dict[str, Any] = measured._asdict()
         described = Pretrained(classes, shape, how, factories, {}, figures | {"seed": config.seed})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,11 @@ class Difference:
 
     relative: float
     at: str
+
+
+def figures(difference: Difference, batches: Sequence[int]) -> dict[str, Any]:
+    """As it stands in the manifest."""
+    return asdict(difference) | {"batches": list(batches), "tolerance": TOLERANCE}
 
 
 def compare(ours: Mapping[str, np.ndarray], theirs: Mapping[str, Tensor]) -> Difference:
@@ -89,10 +95,10 @@ def output_difference(graph: Graph, module: nn.Module, example: Mapping[str, Ten
     return compare(ours, dict(zip(graph.outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=True)))
 
 
-def require(difference: Difference, artifact: str) -> None:
+def require(difference: Difference, artifact: str, reference: str = "torch computes") -> None:
     """Raise ExportError if `difference` is beyond TOLERANCE."""
     if not difference.relative <= TOLERANCE:
         raise ExportError(
-            f"{artifact} does not compute what torch computes: {difference.at} differs by {difference.relative:.1e} "
+            f"{artifact} does not compute what {reference}: {difference.at} differs by {difference.relative:.1e} "
             f"(at most {TOLERANCE:.0e} is allowed); the bundle is not written"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from reverie.device_runtime.preprocess import Preprocessing
 from reverie.export.exporter import Networks
 from reverie.export.factories import (
     build_network,
+    is_onnx,
     load_weights,
     read_weights_file,
     require_own_memory,
@@ -27,6 +29,9 @@ from reverie.export.factories import (
     widen_classifier,
     with_code,
 )
+from reverie.export.onnx_solver import BATCHES as FILE_BATCHES
+from reverie.export.onnx_solver import OnnxSolver, compare_with_file
+from reverie.export.parity import figures
 
 REFERENCE = {
     "solver": "reverie.export.networks:ReferenceSolver",
@@ -53,6 +58,10 @@ def save_pretrained(folder: Path, networks: Mapping[str, nn.Module], described: 
     for name in MODELS:
         safetensors.torch.save_file(networks[name].state_dict(), folder / f"{name}.safetensors")
     values = dataclasses.asdict(described) | {"weights": {name: f"{name}.safetensors" for name in MODELS}}
+    for name, factory in described.factories.items():
+        if is_onnx(factory):
+            shutil.copyfile(factory, folder / f"{name}.onnx")
+            values["factories"][name] = f"{name}.onnx"
     (folder / DESCRIPTION).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
@@ -64,7 +73,10 @@ def read_pretrained(folder: Path) -> Pretrained:
             classes=tuple(values["classes"]),
             input_shape=tuple(values["input_shape"]),
             preprocessing=Preprocessing.from_json(values["preprocessing"]),
-            factories=values["factories"],
+            factories={
+                name: str(folder / factory) if is_onnx(factory) else factory
+                for name, factory in values["factories"].items()
+            },
             weights={name: folder / values["weights"][name] for name in MODELS},
             measured=values["measured"],
         )
@@ -80,13 +92,15 @@ def load_networks(pretrained: Pretrained, name: str, spare_classes: int, train: 
     check_labels(pretrained.classes, ExportError)
     known = len(pretrained.classes)
     slots = known + spare_classes
-    built = {}
+    built, compared = {}, {}
     for model in MODELS:
         factory, path = pretrained.factories[model], pretrained.weights[model]
         network = build_network(factory, pretrained.input_shape, slots)
         require_own_memory(model, network)
+        if isinstance(network, OnnxSolver):
+            compared["the given .onnx file"] = figures(compare_with_file(network), FILE_BATCHES)
         grows = takes_classes(factory)
-        weights = read_weights_file(path)
+        weights = network.state_dict() if is_onnx(str(path)) else read_weights_file(path)
         load_weights(network, weights, path, known, slots if grows else known)
         if grows and spare_classes:
             narrow = build_network(factory, pretrained.input_shape, known)
@@ -106,6 +120,7 @@ def load_networks(pretrained: Pretrained, name: str, spare_classes: int, train: 
         preprocessing=pretrained.preprocessing,
         train=train,
         measured=dict(pretrained.measured),
+        compared=compared,
     )
 
 
@@ -120,10 +135,14 @@ def merge_own(
     `own` maps "solver", "solver_weights" and so on to what was given, or None.
     """
     for model in MODELS:
-        if (own.get(model) is None) != (own.get(f"{model}_weights") is None):
+        holds_weights = model == "solver" and is_onnx(str(own.get(model)))
+        if not holds_weights and (own.get(model) is None) != (own.get(f"{model}_weights") is None):
             raise ExportError(f"--{model} and --{model}-weights go together: give both")
     factories = {model: str(own[model]) for model in MODELS if own.get(model)}
-    weights = {model: Path(own[f"{model}_weights"]) for model in factories}
+    files = [model for model in factories if model != "solver" and is_onnx(factories[model])]
+    if files:
+        raise ExportError(f"--{files[0]} is a file: only a solver can be given in ONNX format, write a factory")
+    weights = {model: Path(own[f"{model}_weights"] or factories[model]) for model in factories}
     if folder is not None:
         base = read_pretrained(folder)
         return dataclasses.replace(

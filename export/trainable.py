@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from reverie.device_runtime.errors import ExportError
+from reverie.export.onnx_solver import OnnxNode, OnnxSolver
 
 NORMALIZATIONS = (
     nn.modules.batchnorm._BatchNorm,  # noqa: SLF001 (the only name that all of them share)
@@ -18,6 +19,7 @@ NORMALIZATIONS = (
     nn.LayerNorm,
     nn.RMSNorm,
 )
+NORMALIZING_NODES = ("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LayerNormalization")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def select(solver: nn.Module, rule: str, inputs: Tensor) -> Trainable:
         chosen |= {name for layer in layers[-int(count) :] for name in _own_parameters(solver, layer)}
     elif rule == "norm+bias":
         of_norms = {
-            name for layer in layers if isinstance(solver.get_submodule(layer), NORMALIZATIONS)
+            name for layer in layers if _normalizes(solver.get_submodule(layer))
             for name in _own_parameters(solver, layer)
         }  # fmt: skip
         chosen |= of_norms | {name for name in parameters if name.endswith("bias")}
@@ -88,7 +90,7 @@ def _layers_called(solver: nn.Module, inputs: Tensor) -> tuple[list[str], list[i
     hooks = [
         module.register_forward_pre_hook(lambda _module, _inputs, path=path: called.append(path))
         for path, module in solver.named_modules()
-        if any(True for _ in module.parameters(recurse=False))
+        if _own_parameters(solver, path)
     ]
     counter = FlopCounterMode(display=False)
     try:
@@ -103,6 +105,14 @@ def _layers_called(solver: nn.Module, inputs: Tensor) -> tuple[list[str], list[i
     return layers, [sum(counts.get(f"{root}.{layer}", {}).values()) for layer in layers]
 
 
+def _normalizes(module: nn.Module) -> bool:
+    return isinstance(module, NORMALIZATIONS) or (isinstance(module, OnnxNode) and module.call.op in NORMALIZING_NODES)
+
+
 def _own_parameters(solver: nn.Module, layer: str) -> list[str]:
+    """Names of a layer's own parameters; a node of a file in ONNX format uses those of the solver."""
+    module = solver.get_submodule(layer)
+    if isinstance(module, OnnxNode | OnnxSolver):
+        return list(module.uses) if isinstance(module, OnnxNode) else []
     prefix = f"{layer}." if layer else ""
-    return [prefix + name for name, _ in solver.get_submodule(layer).named_parameters(recurse=False)]
+    return [prefix + name for name, _ in module.named_parameters(recurse=False)]

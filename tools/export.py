@@ -20,7 +20,7 @@ from reverie.tools.options import comma_separated, dimensions
     show_default=True,
     help="What trains of the solver: all, last:N layers, head, norm+bias, or a pattern of parameter names.",
 )
-@click.option("--solver", help="Factory of your own solver, package.module:factory.")
+@click.option("--solver", help="Factory of your own solver, package.module:factory, or model.onnx.")
 @click.option("--solver-weights", type=click.Path(path_type=Path))
 @click.option("--generator", help="Factory of your own generator.")
 @click.option("--generator-weights", type=click.Path(path_type=Path))

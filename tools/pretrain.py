@@ -14,7 +14,7 @@ from reverie.tools.options import dimensions, seed_option
 @click.argument("images", type=click.Path(path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--size", callback=dimensions, help="Resize images to HEIGHT,WIDTH.  [default: they are of one size]")
-@click.option("--solver", help="Factory of your own solver, package.module:factory.")
+@click.option("--solver", help="Factory of your own solver, package.module:factory, or a trained model.onnx.")
 @click.option("--solver-weights", type=click.Path(path_type=Path), help="Its weights, if it is trained already.")
 @click.option("--solver-epochs", default=8, show_default=True, type=click.IntRange(1))
 @click.option("--gan-steps", default=4000, show_default=True, type=click.IntRange(1))
