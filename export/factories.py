@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,20 @@ def build_network(factory: str, input_shape: tuple[int, ...], classes: int) -> n
     """Call `package.module:factory` with those of `input_shape` and `classes` that it takes, or read `model.onnx`."""
     if is_onnx(factory):
         return OnnxSolver(Path(factory), input_shape).eval()
+    make = find_callable(factory)
+    available: dict[str, Any] = {"input_shape": input_shape, "classes": classes}
+    takes = inspect.signature(make).parameters
+    try:
+        network = make(**{name: value for name, value in available.items() if name in takes})
+    except Exception as error:
+        raise ExportError(f"{factory} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise ExportError(f"{factory} returned {type(network).__name__}, not a torch.nn.Module")
+    return network.eval()
+
+
+def find_callable(factory: str) -> Callable[..., Any]:
+    """What `package.module:callable` names, found from the current directory too. Raises ExportError."""
     module_name, _, attribute = factory.partition(":")
     if not attribute:
         raise ExportError(f"{factory!r} names no factory: write package.module:factory, or a file model.onnx")
@@ -42,15 +57,8 @@ def build_network(factory: str, input_shape: tuple[int, ...], classes: int) -> n
     if not callable(make):
         near = difflib.get_close_matches(attribute, dir(module))
         raise ExportError(f"{module_name} has no factory {attribute!r}; nearest: {', '.join(near) or 'none'}")
-    available: dict[str, Any] = {"input_shape": input_shape, "classes": classes}
-    takes = inspect.signature(make).parameters
-    try:
-        network = make(**{name: value for name, value in available.items() if name in takes})
-    except Exception as error:
-        raise ExportError(f"{factory} failed: {type(error).__name__}: {error}") from error
-    if not isinstance(network, nn.Module):
-        raise ExportError(f"{factory} returned {type(network).__name__}, not a torch.nn.Module")
-    return network.eval()
+    found: Callable[..., Any] = make
+    return found
 
 
 class IgnoringCode(nn.Module):

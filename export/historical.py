@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,20 @@ from reverie.export.factories import (
     require_own_memory,
     require_shape,
 )
+from reverie.export.networks import RangedGenerator
 from reverie.export.onnx_solver import OnnxSolver, compare_with_file
+from reverie.export.preprocessing import Stated, compare_with_callable, input_range, with_stated
 from reverie.export.pretrain import PretrainConfig, Progress, pretrain
-from reverie.export.pretrained import REFERENCE, Pretrained, save_pretrained
+from reverie.export.pretrained import RANGED, REFERENCE, Pretrained, save_pretrained
 
 
 def read_historical(
-    folder: Path, size: tuple[int, ...] | None
+    folder: Path, size: tuple[int, ...] | None, stated: Stated | None = None
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], Preprocessing]:
     """Inputs (N, C, H, W), labels (N,), class names and the preprocessing that fits. Raises ExportError.
 
-    Grey if the first image is; all images must be of one size unless `size` (H, W) is given.
+    Grey if the first image is; all images must be of one size unless `size` (H, W) is given. `stated` takes the place
+    of what would fit.
     """
     folders = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".") if folder.is_dir() else []
     if len(folders) < 2:
@@ -51,8 +55,10 @@ def read_historical(
         for file in files:
             image = read_image(file)
             if how is None:
-                how = _preprocessing(image, size)
-            if size is None and image.shape[:2] != (how.height, how.width):
+                if size is None and (stated or {}).get("resize") not in {None, "exact"}:
+                    raise ExportError("--resize needs the size that images end in: give --size HEIGHT,WIDTH")
+                how = with_stated(_preprocessing(image, size), stated or {})
+            if how.resize == "exact" and image.shape[:2] != (how.height, how.width):
                 raise ExportError(
                     f"{file} is {image.shape[1]}x{image.shape[0]} pixels, the first image is {how.width}x{how.height}: "
                     "give --size HEIGHT,WIDTH to resize them all"
@@ -72,13 +78,28 @@ def pretrain_folder(
     size: tuple[int, ...] | None = None,
     solver: str | None = None,
     solver_weights: Path | None = None,
+    stated: Stated | None = None,
+    compare: tuple[str, Path] | None = None,
 ) -> Pretrained:
-    """Pretrain on a folder and write `output`, which must not exist. `solver` is the user's factory or .onnx file."""
+    """Pretrain on a folder and write `output`, which must not exist. `solver` is the user's factory or .onnx file.
+
+    `stated` says how images become inputs; `compare` names the user's callable and photographs to compare that with.
+    """
     if output.exists():
         raise ExportError(f"{output} exists already: remove it or choose another --output")
-    inputs, labels, classes, how = read_historical(images, size)
+    inputs, labels, classes, how = read_historical(images, size, stated)
+    compared = {"preprocessing": compare_with_callable(how, *compare)} if compare else {}
     return pretrain_arrays(
-        inputs, labels, classes, how, output, config, progress, solver=solver, solver_weights=solver_weights
+        inputs,
+        labels,
+        classes,
+        how,
+        output,
+        config,
+        progress,
+        solver=solver,
+        solver_weights=solver_weights,
+        measured_before=compared,
     )
 
 
@@ -92,12 +113,18 @@ def pretrain_arrays(
     progress: Progress,
     solver: str | None = None,
     solver_weights: Path | None = None,
+    measured_before: Mapping[str, Any] | None = None,
 ) -> Pretrained:
-    """Pretrain on inputs (N, *S) in [-1, 1] and labels (N,) and write `output`."""
+    """Pretrain on inputs (N, *S) and labels (N,) and write `output`."""
     torch.manual_seed(config.seed)
-    factories = REFERENCE | ({"solver": solver} if solver else {})
+    low, high = input_range(how)
+    usual = (low == -1).all() and (high == 1).all()
+    factories = REFERENCE | ({} if usual else {"generator": RANGED}) | ({"solver": solver} if solver else {})
     shape = tuple(inputs.shape[1:])
     built = {name: build_network(factories[name], shape, len(classes)) for name in MODELS}
+    if isinstance(built["generator"], RangedGenerator):
+        for bound, values in ((built["generator"].low, low), (built["generator"].high, high)):
+            bound.copy_(torch.from_numpy(values).reshape(-1, 1, 1))
     require_shape("solver", built["solver"], (torch.zeros(2, *shape),), (2, len(classes)))
     require_own_memory("solver", built["solver"])
     if isinstance(built["solver"], OnnxSolver):
@@ -117,7 +144,9 @@ def pretrain_arrays(
             train_the_solver=not trained,
         )
         figures: dict[str, Any] = measured._asdict()
-        described = Pretrained(classes, shape, how, factories, {}, figures | {"seed": config.seed})
+        described = Pretrained(
+            classes, shape, how, factories, {}, figures | {"seed": config.seed} | dict(measured_before or {})
+        )
         save_pretrained(output, built, described)
     except BaseException:
         shutil.rmtree(output, ignore_errors=True)

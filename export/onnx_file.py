@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 import onnx.inliner
+import onnx.shape_inference
 import onnx.version_converter
 from onnx import NodeProto, TensorProto
 
@@ -64,6 +65,7 @@ def read_onnx(path: Path, input_shape: tuple[int, ...]) -> OnnxFile:
     try:
         model = onnx.load(str(path), load_external_data=False)
         _refuse_external(model, path)
+        model = onnx.shape_inference.infer_shapes(model)
         onnx.checker.check_model(model)
     except ExportError:
         raise

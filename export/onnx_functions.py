@@ -126,7 +126,7 @@ def _layer_normalization(call: Call, x: Tensor, scale: Tensor, bias: Tensor | No
     if call.outputs > 1:
         raise ValueError("its statistics as outputs are not covered")
     shape = list(x.shape[call.get("axis", -1) % x.dim() :])
-    weight, offset = (None if value is None else value.expand(shape) for value in (scale, bias))
+    weight, offset = (None if value is None else value.reshape(shape) for value in (scale, bias))
     return F.layer_norm(x, shape, weight, offset, call.get("epsilon", 1e-5))
 
 

@@ -44,7 +44,9 @@ def _flatten(call: Call, x: Tensor) -> Tensor:
 
 
 def _squeeze(_call: Call, x: Value, axes: Value | None = None) -> Value:
-    given = [axis % x.ndim for axis in numbers(axes)] or [at for at, side in enumerate(x.shape) if side == 1]
+    given = [axis % x.ndim for axis in numbers(axes)]
+    if not given:  # all axes of length 1, but for the first of an image's values: the number of images
+        given = [at for at, side in enumerate(x.shape) if (at or not isinstance(x, Tensor)) and side == 1]
     if any(x.shape[axis] != 1 for axis in given):
         raise ValueError("it takes away an axis that is longer than 1")
     return x.reshape([side for at, side in enumerate(x.shape) if at not in given])
@@ -94,7 +96,8 @@ def _gather(call: Call, x: Value, indices: Value) -> Value:
     x = to_tensor(x)
     side = x.shape[axis]
     if isinstance(indices, Tensor):
-        return x.index_select(axis, indices.flatten()).unflatten(axis, indices.shape)
+        taken: Tensor = x.index_select(axis, indices.flatten()).unflatten(axis, indices.shape)
+        return taken
     if indices.ndim == 0:
         return x.select(axis, int(indices) % side)
     places = torch.from_numpy(indices.astype(np.int64).ravel() % side)

@@ -78,7 +78,7 @@ class OnnxSolver(nn.Module):
             _put(self, own, nn.Parameter(torch.from_numpy(arrays[name].copy())))
         known = {name: array for name, array in arrays.items() if name not in weights}
         self.onnx_nodes = nn.ModuleDict()
-        steps = []
+        steps: list[tuple[str, str, tuple[str, ...], tuple[str, ...]]] = []
         for node, call in _folded(file.graph.node, known, file.batch):
             name = re.sub(r"\W+", "_", node.name).strip("_") or node.op_type
             name = f"{name}_{len(steps)}" if name in self.onnx_nodes or hasattr(nn.ModuleDict, name) else name

@@ -32,12 +32,14 @@ from reverie.export.factories import (
 from reverie.export.onnx_solver import BATCHES as FILE_BATCHES
 from reverie.export.onnx_solver import OnnxSolver, compare_with_file
 from reverie.export.parity import figures
+from reverie.export.preprocessing import Stated, with_stated
 
 REFERENCE = {
     "solver": "reverie.export.networks:ReferenceSolver",
     "generator": "reverie.export.networks:ReferenceGenerator",
     "discriminator": "reverie.export.networks:ReferenceDiscriminator",
 }
+RANGED = "reverie.export.networks:RangedGenerator"
 DESCRIPTION = "pretrained.json"
 
 
@@ -129,10 +131,11 @@ def merge_own(
     own: Mapping[str, Any],
     classes: tuple[str, ...],
     input_shape: tuple[int, ...] | None,
+    stated: Stated | None = None,
 ) -> Pretrained:
     """What `folder` holds, with the user's own factories and weights in place of its own. Raises ExportError.
 
-    `own` maps "solver", "solver_weights" and so on to what was given, or None.
+    `own` maps "solver", "solver_weights" and so on to what was given, or None. `stated` says how images become inputs.
     """
     for model in MODELS:
         holds_weights = model == "solver" and is_onnx(str(own.get(model)))
@@ -142,7 +145,9 @@ def merge_own(
     files = [model for model in factories if model != "solver" and is_onnx(factories[model])]
     if files:
         raise ExportError(f"--{files[0]} is a file: only a solver can be given in ONNX format, write a factory")
-    weights = {model: Path(own[f"{model}_weights"] or factories[model]) for model in factories}
+    weights = {model: Path(own.get(f"{model}_weights") or factories[model]) for model in factories}
+    if folder is not None and any(value is not None for value in (stated or {}).values()):
+        raise ExportError(f"{folder} was trained with a preprocessing of its own: state it to reverie pretrain")
     if folder is not None:
         base = read_pretrained(folder)
         return dataclasses.replace(
@@ -159,4 +164,4 @@ def merge_own(
     if len(input_shape) != 3 or input_shape[0] not in {1, 3}:
         raise ExportError(f"input shape {input_shape} is not channels,height,width with 1 or 3 channels")
     how = Preprocessing(input_shape[1], input_shape[2], "grey" if input_shape[0] == 1 else "rgb", "stretch")
-    return Pretrained(classes, input_shape, how, factories, weights)
+    return Pretrained(classes, input_shape, with_stated(how, stated or {}), factories, weights)

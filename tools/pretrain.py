@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
-from reverie.tools.options import dimensions, seed_option
+from reverie.tools.options import dimensions, preprocessing_options, seed_option
 
 
 @click.command("pretrain")
@@ -18,6 +19,7 @@ from reverie.tools.options import dimensions, seed_option
 @click.option("--solver-weights", type=click.Path(path_type=Path), help="Its weights, if it is trained already.")
 @click.option("--solver-epochs", default=8, show_default=True, type=click.IntRange(1))
 @click.option("--gan-steps", default=4000, show_default=True, type=click.IntRange(1))
+@preprocessing_options
 @seed_option
 def command(
     images: Path,
@@ -28,6 +30,8 @@ def command(
     solver_epochs: int,
     gan_steps: int,
     seed: int,
+    stated: dict[str, Any],
+    compare: tuple[str, Path] | None,
 ) -> None:
     """Train a reference solver, or your own, and a GAN on IMAGES/LABEL/*.png|jpg."""
     from reverie.export.historical import pretrain_folder
@@ -44,6 +48,8 @@ def command(
         size=size,
         solver=solver,
         solver_weights=solver_weights,
+        stated=stated,
+        compare=compare,
     )
     console.print(f"solver: {described.measured['validation_accuracy']:.1%} of the validation images are right")
     console.print("generator, share of each class among its samples as the solver sees them:")
