@@ -24,7 +24,7 @@ from reverie.device_runtime import bundle
 from reverie.device_runtime.engine import Graph, TrainStep
 from reverie.device_runtime.errors import ExportError, ReverieError, first_line
 from reverie.device_runtime.preprocess import Preprocessing
-from reverie.export import artifacts, graphs, onnx_export, operators, parity
+from reverie.export import artifacts, batch_statistics, graphs, onnx_export, operators, parity
 from reverie.export.factories import IgnoringCode, require_shape
 from reverie.export.trainable import select
 
@@ -104,7 +104,8 @@ class _Exporter:
         )
         self.write_serving("generator", graphs.ServingGenerator(n.generator), ("generated",))
         self.write_serving("discriminator", graphs.ServingDiscriminator(n.discriminator), ("verdict",))
-        self.write_training("solver", graphs.SolverTraining(n.solver), ("loss", "logits"), SOLVER_BETAS)
+        training = batch_statistics.SolverTrainingOnBatches(n.solver)
+        self.write_training("solver", training, batch_statistics.outputs(training), SOLVER_BETAS)
         self.write_training("discriminator", graphs.DiscriminatorTraining(n.discriminator), ("loss",), GAN_BETAS)
         self.write_training(
             "generator",
@@ -237,6 +238,11 @@ class _Exporter:
             if name in {"known", "active", "choose", "alpha", "tv", "pull", "prior"}
         )
 
+    def statistics(self) -> dict[str, Any]:
+        """Running statistics that follow the batches on the device, for the manifest."""
+        momenta = batch_statistics.statistics(self.networks.solver)
+        return {"statistics": {f"solver.{name}": momentum for name, momentum in momenta.items()}} if momenta else {}
+
     def perturbed_solver(self) -> nn.Module:
         """A second solver that differs from the first, so that comparing the synthesis graphs means something."""
         other = copy.deepcopy(self.networks.solver)
@@ -274,7 +280,7 @@ class _Exporter:
             preprocessing=n.preprocessing,
             files=files,
             tensors=self.tensors,
-            training=self.trainable.to_json(),
+            training=self.trainable.to_json() | self.statistics(),
             parity=self.parity,
             tools=tools | {"python": platform.python_version()},
             unknown={"measured": n.measured} if n.measured else {},

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reverie.device_runtime.bundle import Weights
+from reverie.device_runtime.bundle import BATCH, Weights
 from reverie.device_runtime.engine import Graph, TrainStep
 from reverie.device_runtime.errors import ExportError
 
@@ -59,9 +59,10 @@ def _layer(name: str) -> str:
 def training_difference(
     step: TrainStep, module: nn.Module, example: Mapping[str, Tensor], trained: Collection[str], fed: Weights
 ) -> Difference:
-    """Loss and the gradient of each parameter in `trained`, on the inputs `example`."""
+    """Loss, the batch's statistics, and the gradient of each parameter in `trained`, on the inputs `example`."""
     outputs = step.gradients({name: value.numpy() for name, value in example.items()} | fed)
-    ours = step.read_gradients() | {"loss": outputs["loss"]}
+    seen = {name: value for name, value in outputs.items() if name.startswith(BATCH)}
+    ours = step.read_gradients() | {"loss": outputs["loss"]} | seen
     step.reset_gradients()
     module.zero_grad()
     outputs = module(**example)
@@ -72,7 +73,8 @@ def training_difference(
         for name, parameter in module.named_parameters()
         if name in trained
     }
-    return compare(ours, gradients | {"loss": expected})
+    statistics = dict(zip(seen, outputs[2:], strict=True)) if seen else {}
+    return compare(ours, gradients | {"loss": expected} | statistics)
 
 
 def input_gradient_difference(

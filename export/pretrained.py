@@ -17,6 +17,7 @@ from reverie.device_runtime.bundle import MODELS
 from reverie.device_runtime.errors import ExportError
 from reverie.device_runtime.labels import check_labels
 from reverie.device_runtime.preprocess import Preprocessing
+from reverie.export.batch_statistics import train_statistics
 from reverie.export.exporter import Networks
 from reverie.export.factories import (
     build_network,
@@ -86,10 +87,13 @@ def read_pretrained(folder: Path) -> Pretrained:
         raise ExportError(f"{folder} holds no pretrained models: make them with reverie pretrain") from error
 
 
-def load_networks(pretrained: Pretrained, name: str, spare_classes: int, train: str = "all") -> Networks:
+def load_networks(
+    pretrained: Pretrained, name: str, spare_classes: int, train: str = "all", batchnorm: str = "frozen"
+) -> Networks:
     """Build the three networks with `spare_classes` more slots and fit the weights in. Raises ExportError.
 
-    `train` says which parameters of the solver train on the device, see `trainable.select`.
+    `train` says which parameters of the solver train on the device, see `trainable.select`; with `batchnorm` "train",
+    its batch normalization uses the statistics of each batch.
     """
     check_labels(pretrained.classes, ExportError)
     known = len(pretrained.classes)
@@ -110,6 +114,10 @@ def load_networks(pretrained: Pretrained, name: str, spare_classes: int, train: 
             require_same_for_known(model, narrow, network, pretrained.input_shape, known, slots)
         if model == "solver" and not grows:
             widen_classifier(network, pretrained.input_shape, known, slots)
+        if model == "solver" and batchnorm == "train":
+            if isinstance(network, OnnxSolver):
+                raise ExportError("--batchnorm train needs the solver as a torch module: a file keeps its statistics")
+            train_statistics(network)
         built[model] = network if model == "solver" else with_code(network)
     return Networks(
         solver=built["solver"],

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from reverie.device_runtime.errors import ExportError
+from reverie.export.batch_statistics import BatchStatistics, statistics
 from reverie.export.onnx_solver import OnnxNode, OnnxSolver
 
 NORMALIZATIONS = (
@@ -18,6 +19,7 @@ NORMALIZATIONS = (
     nn.GroupNorm,
     nn.LayerNorm,
     nn.RMSNorm,
+    BatchStatistics,
 )
 NORMALIZING_NODES = ("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LayerNormalization")
 
@@ -50,7 +52,8 @@ def select(solver: nn.Module, rule: str, inputs: Tensor) -> Trainable:
     layers, operations = _layers_called(solver, inputs)
     if not layers:
         raise ExportError("the solver calls no layer that has parameters: nothing can train")
-    parameters = dict(solver.named_parameters())
+    follow = statistics(solver)
+    parameters = {name: value for name, value in solver.named_parameters() if name not in follow}
     owner = {name: layer for layer in layers for name in _own_parameters(solver, layer)}
     chosen = set(_own_parameters(solver, layers[-1]))
     if rule == "all":
@@ -115,4 +118,5 @@ def _own_parameters(solver: nn.Module, layer: str) -> list[str]:
     if isinstance(module, OnnxNode | OnnxSolver):
         return list(module.uses) if isinstance(module, OnnxNode) else []
     prefix = f"{layer}." if layer else ""
-    return [prefix + name for name, _ in module.named_parameters(recurse=False)]
+    follow = statistics(module)
+    return [prefix + name for name, _ in module.named_parameters(recurse=False) if f".{name}" not in follow]

@@ -22,6 +22,13 @@ from reverie.tools.options import comma_separated, dimensions, preprocessing_opt
     show_default=True,
     help="What trains of the solver: all, last:N layers, head, norm+bias, or a pattern of parameter names.",
 )
+@click.option(
+    "--batchnorm",
+    default="frozen",
+    show_default=True,
+    type=click.Choice(["frozen", "train"]),
+    help="Statistics of the solver's batch normalization on the device: as they are, or of each batch it trains on.",
+)
 @click.option("--solver", help="Factory of your own solver, package.module:factory, or model.onnx.")
 @click.option("--solver-weights", type=click.Path(path_type=Path))
 @click.option("--generator", help="Factory of your own generator.")
@@ -37,6 +44,7 @@ def command(
     name: str | None,
     spare_classes: int,
     train: str,
+    batchnorm: str,
     classes: tuple[str, ...],
     input_shape: tuple[int, ...] | None,
     stated: dict[str, Any],
@@ -56,7 +64,7 @@ def command(
     if compare is not None:
         figures = compare_with_callable(described.preprocessing, *compare)
         described = replace(described, measured={**described.measured, "preprocessing": figures})
-    networks = load_networks(described, name or output.name, spare_classes, train)
+    networks = load_networks(described, name or output.name, spare_classes, train, batchnorm)
     manifest = export_bundle(networks, output, lambda what: click.echo(f"exporting {what}"))
     for what, figures in networks.compared.items():
         click.echo(f"{what} in onnxruntime agrees with torch, relative difference {figures['relative']:.1e}")
