@@ -8,6 +8,8 @@ import pytest
 import torch
 from onnx_files import IMAGES, Normed, keras_file, write
 from own_networks import Net
+from test_export_operators import assert_trains_like_torch
+from workstation_support import SLOTS
 
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.engine import Graph
@@ -43,6 +45,12 @@ def test_every_opset_and_batch_gives_torchs_logits_and_gradients_under_torchs_na
     expected = torch.autograd.grad((normed(IMAGES) * weights).sum(), [theirs[name] for name in ours])
     for name, some, other in zip(ours, found, expected, strict=True):
         torch.testing.assert_close(some, other, msg=name)
+
+
+def test_a_file_with_batch_normalization_trains_on_the_device_like_torch(tmp_path):
+    torch.manual_seed(4)
+    solver = OnnxSolver(write(Normed(SLOTS), tmp_path / "model.onnx"), (1, 8, 8))
+    assert "BatchNormalization" in assert_trains_like_torch(solver, tmp_path / "solver_train", floor=1e-2)
 
 
 def test_the_parameters_of_each_node_are_a_layer_for_what_trains(normed, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -100,6 +101,17 @@ def test_what_does_not_fit_a_file_is_refused(own_file, changes, message):
             own_file.save(factory, file, classes=2)
     (own_file.folder / "garbage.onnx").write_bytes(b"no model")
     assert message in own_file.refuse(**changes)
+
+
+def test_pretraining_beside_a_file_that_cannot_be_read_is_refused_before_anything_is_written(workspace, refused):
+    rng = np.random.default_rng(0)
+    for label in ("box", "cup"):
+        (workspace / "photos" / label).mkdir(parents=True)
+        for at in range(2):
+            cv2.imwrite(str(workspace / f"photos/{label}/{at}.png"), rng.integers(0, 255, (8, 8), dtype=np.uint8))
+    (workspace / "model.onnx").write_bytes(b"no model")
+    line = refused("pretrain", "photos", "--solver", "model.onnx", "--output", "trained")
+    assert "cannot read model.onnx" in line
 
 
 def test_a_sigmoid_at_the_end_is_refused(own_file):
