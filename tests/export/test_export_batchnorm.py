@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from reverie.device_runtime import store
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.engine import Graph
-from reverie.device_runtime.errors import ExportError
+from reverie.device_runtime.errors import BundleError, ExportError
 from reverie.device_runtime.fit import Source, fit
 from reverie.device_runtime.monitor import Monitor
 from reverie.device_runtime.replay import Examples
@@ -106,6 +107,15 @@ def test_the_manifest_names_the_statistics_and_they_do_not_count_as_what_trains(
         "solver.4.running_mean": 0.1,
         "solver.4.running_var": 0.1,
     }
+
+
+def test_a_manifest_whose_statistics_are_no_weights_of_the_solver_is_refused(learning, tmp_path, edit_manifest):
+    folder = shutil.copytree(learning[1] / "bundle", tmp_path / "bundle")
+    training = read_manifest(folder).training
+    for statistics in ({"solver.other": 0.1}, {"solver.1.running_mean": 2.0}, {"solver.1.running_mean": "a"}, [1]):
+        edit_manifest(folder, training=training | {"statistics": statistics})
+        with pytest.raises(BundleError, match="is not a complete manifest"):
+            read_manifest(folder)
 
 
 def test_a_solver_without_running_statistics_has_none_to_train():

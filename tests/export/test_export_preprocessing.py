@@ -11,7 +11,14 @@ from PIL import Image
 
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.errors import ExportError
-from reverie.device_runtime.preprocess import Preprocessing, image_files, image_to_input, read_image
+from reverie.device_runtime.preprocess import (
+    COLOURS,
+    INTERPOLATIONS,
+    Preprocessing,
+    image_files,
+    image_to_input,
+    read_image,
+)
 from reverie.export.historical import read_historical
 from reverie.export.preprocessing import TOLERANCE, compare_with_callable, input_range, with_stated
 from reverie.export.pretrained import merge_own, read_pretrained
@@ -220,6 +227,13 @@ def test_images_of_other_sizes_are_cut_only_where_a_size_is_given(tmp_path, phot
 )
 def test_options_that_cannot_be_read_are_wrong_usage(reverie, options):
     assert reverie("pretrain", "photos", "--output", "out", *options).code == 2
+
+
+def test_the_options_offer_what_the_preprocessing_knows():
+    from reverie.tools.pretrain import command
+
+    choices = {option.name: tuple(getattr(option.type, "choices", ())) for option in command.params}
+    assert (choices["interpolation"], choices["colour"]) == (INTERPOLATIONS, COLOURS)
 
 
 def test_images_are_read_by_both_libraries_alike(photos):
