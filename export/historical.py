@@ -31,17 +31,14 @@ from reverie.export.pretrained import RANGED, REFERENCE, Pretrained, save_pretra
 
 
 def read_historical(
-    folder: Path, size: tuple[int, ...] | None, stated: Stated | None = None
+    folder: Path, size: tuple[int, ...] | None, stated: Stated | None = None, classes: tuple[str, ...] = ()
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], Preprocessing]:
     """Inputs (N, C, H, W), labels (N,), class names and the preprocessing that fits. Raises ExportError.
 
     Grey if the first image is; all images must be of one size unless `size` (H, W) is given. `stated` takes the place
-    of what would fit.
+    of what would fit, `classes` gives the order of the folders instead of the alphabet.
     """
-    folders = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".") if folder.is_dir() else []
-    if len(folders) < 2:
-        raise ExportError(f"{folder} needs a folder of images for each of at least two classes")
-    check_labels(tuple(path.name for path in folders), ExportError)
+    folders = _class_folders(folder, classes)
     inputs: list[np.ndarray] = []
     labels: list[int] = []
     how: Preprocessing | None = None
@@ -55,9 +52,7 @@ def read_historical(
         for file in files:
             image = read_image(file)
             if how is None:
-                if size is None and (stated or {}).get("resize") not in {None, "exact"}:
-                    raise ExportError("--resize needs the size that images end in: give --size HEIGHT,WIDTH")
-                how = with_stated(_preprocessing(image, size), stated or {})
+                how = _preprocessing(image, size, stated or {})
             if how.resize == "exact" and image.shape[:2] != (how.height, how.width):
                 raise ExportError(
                     f"{file} is {image.shape[1]}x{image.shape[0]} pixels, the first image is {how.width}x{how.height}: "
@@ -70,6 +65,20 @@ def read_historical(
     return np.stack(inputs), np.asarray(labels), tuple(p.name for p in folders), how
 
 
+def _class_folders(folder: Path, classes: tuple[str, ...]) -> list[Path]:
+    """The folders in `folder` in the order of `classes`, or else of the alphabet. Raises ExportError."""
+    folders = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".") if folder.is_dir() else []
+    if len(folders) < 2:
+        raise ExportError(f"{folder} needs a folder of images for each of at least two classes")
+    names = tuple(path.name for path in folders)
+    check_labels(names, ExportError)
+    if classes and sorted(classes) != list(names):
+        raise ExportError(
+            f"--classes {','.join(classes)} are not the folders in {folder}, {', '.join(names)}: name each once"
+        )
+    return sorted(folders, key=lambda path: (classes or names).index(path.name))
+
+
 def pretrain_folder(
     images: Path,
     output: Path,
@@ -80,14 +89,16 @@ def pretrain_folder(
     solver_weights: Path | None = None,
     stated: Stated | None = None,
     compare: tuple[str, Path] | None = None,
+    order: tuple[str, ...] = (),
 ) -> Pretrained:
     """Pretrain on a folder and write `output`, which must not exist. `solver` is the user's factory or .onnx file.
 
     `stated` says how images become inputs; `compare` names the user's callable and photographs to compare that with.
+    `order` names the classes in the order of the solver's outputs, which is the alphabet's otherwise.
     """
     if output.exists():
         raise ExportError(f"{output} exists already: remove it or choose another --output")
-    inputs, labels, classes, how = read_historical(images, size, stated)
+    inputs, labels, classes, how = read_historical(images, size, stated, order)
     compared = {"preprocessing": compare_with_callable(how, *compare)} if compare else {}
     return pretrain_arrays(
         inputs,
@@ -162,9 +173,12 @@ def make_folder(folder: Path) -> None:
         raise ExportError(f"cannot write {folder} ({error.strerror}): choose another --output") from error
 
 
-def _preprocessing(image: np.ndarray, size: tuple[int, ...] | None) -> Preprocessing:
+def _preprocessing(image: np.ndarray, size: tuple[int, ...] | None, stated: Stated) -> Preprocessing:
+    if size is None and stated.get("resize") not in {None, "exact"}:
+        raise ExportError("--resize needs the size that images end in: give --size HEIGHT,WIDTH")
     if size is not None and len(size) != 2:
         raise ExportError(f"size {size} is not HEIGHT,WIDTH")
     grey = image.ndim == 2 or (np.ptp(image.astype(np.int16), axis=2) == 0).all()
     height, width = size or image.shape[:2]
-    return Preprocessing(int(height), int(width), "grey" if grey else "rgb", resize="stretch" if size else "exact")
+    usual = Preprocessing(int(height), int(width), "grey" if grey else "rgb", resize="stretch" if size else "exact")
+    return with_stated(usual, stated)

@@ -52,7 +52,7 @@ def _resize(_ctx: click.Context, _parameter: click.Parameter, value: str | None)
 
 _PREPROCESSING = (
     click.option("--resize", callback=_resize, help="exact, stretch, or pixels of the shorter side before the middle "
-                 "is cut out.  [default: exact, or stretch with --size]"),
+                 "is cut out.  [default: stretch, or exact where images are of one size]"),
     click.option("--interpolation", type=click.Choice(["auto", "nearest", "linear", "cubic", "area", "lanczos"]),
                  help="auto is area to shrink and linear to grow.  [default: auto]"),
     click.option("--colour", type=click.Choice(["grey", "rgb", "bgr"]), help="[default: grey or rgb, as the images]"),

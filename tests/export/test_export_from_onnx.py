@@ -103,12 +103,24 @@ def test_what_pretrain_writes_holds_the_file_and_can_be_moved(own, reverie, work
         for at in range(6):
             cv2.imwrite(str(workspace / f"photos/{label}/{at}.png"), rng.integers(0, 255, (8, 8), dtype=np.uint8))
     write(own.saved["solver"], workspace / "model.onnx")
-    finished = reverie("pretrain", "photos", "--solver", "model.onnx", "--gan-steps", "2", "--output", "trained")
+    finished = reverie(
+        "pretrain",
+        "photos",
+        "--solver",
+        "model.onnx",
+        "--gan-steps",
+        "2",
+        "--output",
+        "trained",
+        "--classes",
+        "pen,box,cup",
+    )
     assert finished.code == 0, finished
     (workspace / "model.onnx").unlink()
     (workspace / "trained").rename(workspace / "moved")
     finished = reverie("export", "moved", "--output", "bundle")
     assert finished.code == 0, finished
+    assert read_manifest(workspace / "bundle").classes == ("pen", "box", "cup")
     logits = served(workspace / "bundle")["logits"][:, :3]
     np.testing.assert_allclose(logits, own.saved["solver"](IMAGES).detach().numpy(), rtol=1e-5, atol=1e-6)
 
