@@ -36,6 +36,9 @@ REQUIRED_FILES = (
     "synthesis_noise.onnx",
 )
 
+BATCH = "batch."
+"""Before the name of a running statistic, the output of solver_train that holds the batch's own."""
+
 Weights = dict[str, np.ndarray]
 """Parameter name → float32 array."""
 
@@ -71,7 +74,11 @@ class Manifest:
     files: dict[str, FileRecord]
     tensors: dict[str, dict[str, TensorRecord]]
     training: dict[str, Any] = field(default_factory=dict)
-    """What trains of the solver: rule, parameters, of how many, and the share of its compute."""
+    """What trains of the solver: rule, parameters, of how many, and the share of its compute.
+
+    With batch normalization in training mode also `statistics`: the names of the running statistics, each with its
+    momentum.
+    """
     parity: dict[str, Any] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
@@ -136,6 +143,9 @@ class Manifest:
             figures = [self.training[name] for name in ("parameters", "of", "compute")]
             if not isinstance(self.training["rule"], str) or not all(isinstance(n, int | float) for n in figures):
                 raise TypeError("what trains of the solver is no rule with its figures")
+            for name, momentum in self.training.get("statistics", {}).items():
+                if name not in self.tensors["solver"] or not 0 < momentum <= 1:
+                    raise ValueError(f"{name} is no running statistic of the solver with its momentum")
 
     def _check_files(self) -> None:
         """Raise ValueError unless all files lie in the bundle and all that a device needs is named."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reverie.device_runtime.bundle import Weights
+from reverie.device_runtime.bundle import BATCH, Weights
 from reverie.device_runtime.config import FitConfig, RetrainConfig
 from reverie.device_runtime.convergence import Convergence
 from reverie.device_runtime.engine import TrainStep
@@ -60,6 +60,8 @@ def counts(shares: list[float], batch: int) -> list[int]:
 def fit(models: Models, sources: list[Source], active: np.ndarray, config: FitConfig, monitor: Monitor) -> Weights:
     """Train `models.solver` on batches mixed from `sources`; returns the trained weights.
 
+    Running statistics of a batch normalization in training mode follow those of the batches.
+
     Each source's mean loss counts with its share, so that with shares n_generated and n_live the sum is
     loss 1 · n_generated/(n_generated+n_live) + loss 2 · n_live/(n_generated+n_live). The learning rate is constant
     until the sum has converged, then falls linearly to zero. Raises TrainingError where the loss is no number.
@@ -69,6 +71,8 @@ def fit(models: Models, sources: list[Source], active: np.ndarray, config: FitCo
     split = counts([source.share for source in sources], config.batch)
     weight = np.concatenate([np.full(n, s.share / total / n, np.float32) for s, n in zip(sources, split, strict=True)])
     step = TrainStep(models.folder / "solver_train", models.solver)
+    momenta = models.manifest.training.get("statistics", {})
+    running = {name: models.solver[name].copy() for name in momenta}
     convergence = Convergence(config.window, config.tolerance)
     cooling = max(1, round(config.cooling * config.steps))
     cool_from = config.steps - cooling
@@ -77,6 +81,7 @@ def fit(models: Models, sources: list[Source], active: np.ndarray, config: FitCo
     if saved := monitor.resume():
         step.restore(saved["solver"])
         convergence.recent = saved["recent"].tolist()
+        running = {name: saved[f"running.{name}"] for name in running}
         at, cool_from, end = saved["at"].tolist()
     while at < end:
         parts = [source.draw(at, n) for source, n in zip(sources, split, strict=True)]
@@ -92,6 +97,8 @@ def fit(models: Models, sources: list[Source], active: np.ndarray, config: FitCo
             },
             config.learning_rate * remaining,
         )
+        for name, momentum in momenta.items():
+            running[name] += np.float32(momentum) * (result[BATCH + name] - running[name])
         loss = float(result["loss"])
         at += 1
         monitor.step(at, end, loss)
@@ -101,8 +108,9 @@ def fit(models: Models, sources: list[Source], active: np.ndarray, config: FitCo
             end = at
         if monitor.should_save(done=at == end):
             recent = np.array(convergence.recent, np.float64)
-            monitor.save({"solver": step.state(), "recent": recent, "at": np.array([at, cool_from, end])})
-    return step.weights()
+            state = {"solver": step.state(), "recent": recent, "at": np.array([at, cool_from, end])}
+            monitor.save(state | {f"running.{name}": value for name, value in running.items()})
+    return step.weights() | running
 
 
 def fine_tune(

@@ -117,9 +117,10 @@ def _resized(image: np.ndarray, how: Preprocessing, where: object) -> np.ndarray
     """`image` in the size of an input, by the rule."""
     high, wide = image.shape[:2]
     if how.resize == "shorter":
-        factor = how.shorter / min(high, wide)
-        image = _scaled(image, max(how.shorter, round(high * factor)), max(how.shorter, round(wide * factor)), how)
-        top, left = (image.shape[0] - how.height) // 2, (image.shape[1] - how.width) // 2
+        # The sizes and the middle as torchvision's Resize and CenterCrop round them.
+        whole_high, whole_wide = (how.shorter * side // min(high, wide) for side in (high, wide))
+        image = _scaled(image, whole_high, whole_wide, how)
+        top, left = round((image.shape[0] - how.height) / 2), round((image.shape[1] - how.width) / 2)
         return image[top : top + how.height, left : left + how.width]
     if (high, wide) != (how.height, how.width) and how.resize == "exact":
         raise FramesError(

@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ from reverie.device_runtime import bundle
 from reverie.device_runtime.engine import Graph, TrainStep
 from reverie.device_runtime.errors import ExportError, ReverieError, first_line
 from reverie.device_runtime.preprocess import Preprocessing
-from reverie.export import artifacts, graphs, onnx_export, operators, parity
+from reverie.export import artifacts, batch_statistics, graphs, onnx_export, operators, parity
 from reverie.export.factories import IgnoringCode, require_shape
 from reverie.export.trainable import select
 
@@ -53,6 +53,8 @@ class Networks:
     train: str = "all"
     """Which parameters of the solver train, see `trainable.select`."""
     measured: dict[str, Any] = field(default_factory=dict)
+    compared: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What was compared before the export, as it stands among the parity figures of the manifest."""
 
     @property
     def noise_size(self) -> int:
@@ -90,7 +92,7 @@ class _Exporter:
         self.folder = folder
         self.progress = progress
         self.draw = torch.Generator().manual_seed(0)
-        self.parity: dict[str, dict[str, Any]] = {}
+        self.parity = dict(networks.compared)
         self.tensors: dict[str, dict[str, bundle.TensorRecord]] = {}
 
     def write(self) -> bundle.Manifest:
@@ -102,7 +104,8 @@ class _Exporter:
         )
         self.write_serving("generator", graphs.ServingGenerator(n.generator), ("generated",))
         self.write_serving("discriminator", graphs.ServingDiscriminator(n.discriminator), ("verdict",))
-        self.write_training("solver", graphs.SolverTraining(n.solver), ("loss", "logits"), SOLVER_BETAS)
+        training = batch_statistics.SolverTrainingOnBatches(n.solver)
+        self.write_training("solver", training, batch_statistics.outputs(training), SOLVER_BETAS)
         self.write_training("discriminator", graphs.DiscriminatorTraining(n.discriminator), ("loss",), GAN_BETAS)
         self.write_training(
             "generator",
@@ -184,7 +187,7 @@ class _Exporter:
                 "forward must accept any batch size"
             ) from error
         parity.require(worst, artifact)
-        self.parity[artifact] = asdict(worst) | {"batches": list(BATCHES), "tolerance": parity.TOLERANCE}
+        self.parity[artifact] = parity.figures(worst, BATCHES)
 
     def differences(
         self, difference: Callable[[Mapping[str, Tensor]], parity.Difference], module: nn.Module, count: int
@@ -235,6 +238,11 @@ class _Exporter:
             if name in {"known", "active", "choose", "alpha", "tv", "pull", "prior"}
         )
 
+    def statistics(self) -> dict[str, Any]:
+        """Running statistics that follow the batches on the device, for the manifest."""
+        momenta = batch_statistics.statistics(self.networks.solver)
+        return {"statistics": {f"solver.{name}": momentum for name, momentum in momenta.items()}} if momenta else {}
+
     def perturbed_solver(self) -> nn.Module:
         """A second solver that differs from the first, so that comparing the synthesis graphs means something."""
         other = copy.deepcopy(self.networks.solver)
@@ -272,7 +280,7 @@ class _Exporter:
             preprocessing=n.preprocessing,
             files=files,
             tensors=self.tensors,
-            training=self.trainable.to_json(),
+            training=self.trainable.to_json() | self.statistics(),
             parity=self.parity,
             tools=tools | {"python": platform.python_version()},
             unknown={"measured": n.measured} if n.measured else {},

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,35 @@ import torch
 from torch import Tensor, nn
 
 from reverie.device_runtime.errors import ExportError, first_line
+from reverie.export.onnx_solver import SUFFIX, OnnxSolver, widen
+
+
+def is_onnx(factory: str) -> bool:
+    """Whether a network comes from a file in ONNX format and not from a factory."""
+    return factory.endswith(SUFFIX)
 
 
 def build_network(factory: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Call `package.module:factory` with those of `input_shape` and `classes` that it takes."""
+    """Call `package.module:factory` with those of `input_shape` and `classes` that it takes, or read `model.onnx`."""
+    if is_onnx(factory):
+        return OnnxSolver(Path(factory), input_shape).eval()
+    make = find_callable(factory)
+    available: dict[str, Any] = {"input_shape": input_shape, "classes": classes}
+    takes = inspect.signature(make).parameters
+    try:
+        network = make(**{name: value for name, value in available.items() if name in takes})
+    except Exception as error:
+        raise ExportError(f"{factory} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise ExportError(f"{factory} returned {type(network).__name__}, not a torch.nn.Module")
+    return network.eval()
+
+
+def find_callable(factory: str) -> Callable[..., Any]:
+    """What `package.module:callable` names, found from the current directory too. Raises ExportError."""
     module_name, _, attribute = factory.partition(":")
     if not attribute:
-        raise ExportError(f"{factory!r} names no factory: write package.module:factory")
+        raise ExportError(f"{factory!r} names no factory: write package.module:factory, or a file model.onnx")
     sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
@@ -34,15 +57,8 @@ def build_network(factory: str, input_shape: tuple[int, ...], classes: int) -> n
     if not callable(make):
         near = difflib.get_close_matches(attribute, dir(module))
         raise ExportError(f"{module_name} has no factory {attribute!r}; nearest: {', '.join(near) or 'none'}")
-    available: dict[str, Any] = {"input_shape": input_shape, "classes": classes}
-    takes = inspect.signature(make).parameters
-    try:
-        network = make(**{name: value for name, value in available.items() if name in takes})
-    except Exception as error:
-        raise ExportError(f"{factory} failed: {type(error).__name__}: {error}") from error
-    if not isinstance(network, nn.Module):
-        raise ExportError(f"{factory} returned {type(network).__name__}, not a torch.nn.Module")
-    return network.eval()
+    found: Callable[..., Any] = make
+    return found
 
 
 class IgnoringCode(nn.Module):
@@ -124,6 +140,8 @@ def require_same_for_known(
 
 def takes_classes(factory: str) -> bool:
     """Whether the factory has a parameter `classes`, so that it can build its network with spare slots."""
+    if is_onnx(factory):
+        return False
     module_name, _, attribute = factory.partition(":")
     return "classes" in inspect.signature(getattr(sys.modules[module_name], attribute)).parameters
 
@@ -184,6 +202,9 @@ def widen_classifier(solver: nn.Module, input_shape: tuple[int, ...], classes: i
         raise ExportError(f"the solver has {shape[1]} outputs, but {classes} class names are given: name each output")
     if classes == slots:
         return
+    if isinstance(solver, OnnxSolver):
+        widen(solver, lambda weight, axis: _grow(weight, _wider(weight.shape, axis, slots), classes, slots))
+        return
     candidates = [
         (name, layer)
         for name, layer in solver.named_modules()
@@ -200,6 +221,10 @@ def widen_classifier(solver: nn.Module, input_shape: tuple[int, ...], classes: i
     load_weights(wider, state, name, classes, slots)
     parent_name, _, child = name.rpartition(".")
     setattr(solver.get_submodule(parent_name), child, wider)
+
+
+def _wider(shape: torch.Size, axis: int, slots: int) -> torch.Size:
+    return torch.Size([slots if at == axis else side for at, side in enumerate(shape)])
 
 
 def _some(names: list[str]) -> str:

@@ -85,7 +85,7 @@ class SolverTraining(nn.Module):
         weight: Tensor,
         temperature: Tensor,
         active: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         logits = masked(self.solver(input), active)
         softened = torch.log_softmax(logits / temperature.unsqueeze(1), dim=1)
         cross_entropy = -(target * softened).sum(dim=1)

@@ -136,15 +136,18 @@ def lower(model: onnx.ModelProto, rules: Mapping[str, Rule]) -> dict[str, str]:
             kept[node.output[0]] = str(error)
         nodes += [node] if results is None else site.finish(results)
     del model.graph.node[:]
-    model.graph.node.extend(_used(nodes, {output.name for output in model.graph.output}))
+    model.graph.node.extend(nodes)
+    keep_used(model.graph)
     return kept
 
 
-def _used(nodes: Sequence[NodeProto], wanted: set[str]) -> list[NodeProto]:
-    """Those of `nodes` that the values `wanted` depend on."""
+def keep_used(graph: onnx.GraphProto) -> None:
+    """Leave in `graph` the nodes that its outputs depend on."""
+    wanted = {output.name for output in graph.output}
     kept = []
-    for node in reversed(nodes):
+    for node in reversed(graph.node):
         if wanted.intersection(node.output):
             wanted.update(node.input)
             kept.append(node)
-    return kept[::-1]
+    del graph.node[:]
+    graph.node.extend(kept[::-1])

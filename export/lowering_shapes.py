@@ -139,7 +139,7 @@ def resize(site: Site) -> Values:
     scales = site.known.constants.get(site.input(2), np.ones(0)) if site.input(2) else np.ones(0)
     for axis, side in ((3, width), (2, height)):
         amount = np.float32(scales[axis]) if scales.size else np.int64(site.sides(site.node.output[0], axis)[0])
-        matrix = _resizing(side, amount, attributes)
+        matrix = resizing_matrix(side, amount, attributes)
         if not np.array_equal(matrix, np.eye(side)):
             x = site.emit("MatMul", x, matrix) if axis == 3 else site.emit("MatMul", matrix.T.copy(), x)
     if scales.size and (scales[:2] != 1).any():
@@ -147,7 +147,7 @@ def resize(site: Site) -> Values:
     return (x,)
 
 
-def _resizing(side: int, amount: np.float32 | np.int64, attributes: dict[str, Any]) -> np.ndarray:
+def resizing_matrix(side: int, amount: np.float32 | np.int64, attributes: dict[str, Any]) -> np.ndarray:
     """The matrix (side, new side) of a resize along one axis, by a scale or to a size."""
     by_scale = isinstance(amount, np.float32)
     amounts = np.array([1, 1, 1 if by_scale else side, amount], amount.dtype)

@@ -80,6 +80,21 @@ class ReferenceGenerator(nn.Module):
         return images[:, :, : self.height, : self.width]
 
 
+class RangedGenerator(ReferenceGenerator):
+    """A reference generator whose images lie between `low` and `high`, (C, 1, 1), instead of -1 and 1."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(input_shape, classes)
+        self.register_buffer("low", -torch.ones(input_shape[0], 1, 1))
+        self.register_buffer("high", torch.ones(input_shape[0], 1, 1))
+
+    def forward(self, noise: Tensor, code: Tensor) -> Tensor:
+        return self.low + (super().forward(noise, code) + 1) * ((self.high - self.low) / 2)
+
+
 class SpectralNorm(nn.Module):
     """A linear or convolution layer whose weight is divided by its largest singular value.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reverie.device_runtime.bundle import Weights
+from reverie.device_runtime.bundle import BATCH, Weights
 from reverie.device_runtime.engine import Graph, TrainStep
 from reverie.device_runtime.errors import ExportError
 
@@ -23,6 +24,11 @@ class Difference:
 
     relative: float
     at: str
+
+
+def figures(difference: Difference, batches: Sequence[int]) -> dict[str, Any]:
+    """As it stands in the manifest."""
+    return asdict(difference) | {"batches": list(batches), "tolerance": TOLERANCE}
 
 
 def compare(ours: Mapping[str, np.ndarray], theirs: Mapping[str, Tensor]) -> Difference:
@@ -53,9 +59,10 @@ def _layer(name: str) -> str:
 def training_difference(
     step: TrainStep, module: nn.Module, example: Mapping[str, Tensor], trained: Collection[str], fed: Weights
 ) -> Difference:
-    """Loss and the gradient of each parameter in `trained`, on the inputs `example`."""
+    """Loss, the batch's statistics, and the gradient of each parameter in `trained`, on the inputs `example`."""
     outputs = step.gradients({name: value.numpy() for name, value in example.items()} | fed)
-    ours = step.read_gradients() | {"loss": outputs["loss"]}
+    seen = {name: value for name, value in outputs.items() if name.startswith(BATCH)}
+    ours = step.read_gradients() | {"loss": outputs["loss"]} | seen
     step.reset_gradients()
     module.zero_grad()
     outputs = module(**example)
@@ -66,7 +73,8 @@ def training_difference(
         for name, parameter in module.named_parameters()
         if name in trained
     }
-    return compare(ours, gradients | {"loss": expected})
+    statistics = dict(zip(seen, outputs[2:], strict=True)) if seen else {}
+    return compare(ours, gradients | {"loss": expected} | statistics)
 
 
 def input_gradient_difference(
@@ -89,10 +97,10 @@ def output_difference(graph: Graph, module: nn.Module, example: Mapping[str, Ten
     return compare(ours, dict(zip(graph.outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=True)))
 
 
-def require(difference: Difference, artifact: str) -> None:
+def require(difference: Difference, artifact: str, reference: str = "torch computes") -> None:
     """Raise ExportError if `difference` is beyond TOLERANCE."""
     if not difference.relative <= TOLERANCE:
         raise ExportError(
-            f"{artifact} does not compute what torch computes: {difference.at} differs by {difference.relative:.1e} "
+            f"{artifact} does not compute what {reference}: {difference.at} differs by {difference.relative:.1e} "
             f"(at most {TOLERANCE:.0e} is allowed); the bundle is not written"
         )

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from reverie.device_runtime.errors import ExportError
+from reverie.export.batch_statistics import BatchStatistics, statistics
+from reverie.export.onnx_solver import OnnxNode, OnnxSolver
 
 NORMALIZATIONS = (
     nn.modules.batchnorm._BatchNorm,  # noqa: SLF001 (the only name that all of them share)
@@ -17,7 +19,9 @@ NORMALIZATIONS = (
     nn.GroupNorm,
     nn.LayerNorm,
     nn.RMSNorm,
+    BatchStatistics,
 )
+NORMALIZING_NODES = ("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LayerNormalization")
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ def select(solver: nn.Module, rule: str, inputs: Tensor) -> Trainable:
     layers, operations = _layers_called(solver, inputs)
     if not layers:
         raise ExportError("the solver calls no layer that has parameters: nothing can train")
-    parameters = dict(solver.named_parameters())
+    follow = statistics(solver)
+    parameters = {name: value for name, value in solver.named_parameters() if name not in follow}
     owner = {name: layer for layer in layers for name in _own_parameters(solver, layer)}
     chosen = set(_own_parameters(solver, layers[-1]))
     if rule == "all":
@@ -60,7 +65,7 @@ def select(solver: nn.Module, rule: str, inputs: Tensor) -> Trainable:
         chosen |= {name for layer in layers[-int(count) :] for name in _own_parameters(solver, layer)}
     elif rule == "norm+bias":
         of_norms = {
-            name for layer in layers if isinstance(solver.get_submodule(layer), NORMALIZATIONS)
+            name for layer in layers if _normalizes(solver.get_submodule(layer))
             for name in _own_parameters(solver, layer)
         }  # fmt: skip
         chosen |= of_norms | {name for name in parameters if name.endswith("bias")}
@@ -88,7 +93,7 @@ def _layers_called(solver: nn.Module, inputs: Tensor) -> tuple[list[str], list[i
     hooks = [
         module.register_forward_pre_hook(lambda _module, _inputs, path=path: called.append(path))
         for path, module in solver.named_modules()
-        if any(True for _ in module.parameters(recurse=False))
+        if _own_parameters(solver, path)
     ]
     counter = FlopCounterMode(display=False)
     try:
@@ -103,6 +108,15 @@ def _layers_called(solver: nn.Module, inputs: Tensor) -> tuple[list[str], list[i
     return layers, [sum(counts.get(f"{root}.{layer}", {}).values()) for layer in layers]
 
 
+def _normalizes(module: nn.Module) -> bool:
+    return isinstance(module, NORMALIZATIONS) or (isinstance(module, OnnxNode) and module.call.op in NORMALIZING_NODES)
+
+
 def _own_parameters(solver: nn.Module, layer: str) -> list[str]:
+    """Names of a layer's own parameters; a node of a file in ONNX format uses those of the solver."""
+    module = solver.get_submodule(layer)
+    if isinstance(module, OnnxNode | OnnxSolver):
+        return list(module.uses) if isinstance(module, OnnxNode) else []
     prefix = f"{layer}." if layer else ""
-    return [prefix + name for name, _ in solver.get_submodule(layer).named_parameters(recurse=False)]
+    follow = statistics(module)
+    return [prefix + name for name, _ in module.named_parameters(recurse=False) if f".{name}" not in follow]

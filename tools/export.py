@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
-from reverie.tools.options import comma_separated, dimensions
+from reverie.tools.options import comma_separated, dimensions, preprocessing_options
 
 
 @click.command("export")
@@ -20,7 +22,14 @@ from reverie.tools.options import comma_separated, dimensions
     show_default=True,
     help="What trains of the solver: all, last:N layers, head, norm+bias, or a pattern of parameter names.",
 )
-@click.option("--solver", help="Factory of your own solver, package.module:factory.")
+@click.option(
+    "--batchnorm",
+    default="frozen",
+    show_default=True,
+    type=click.Choice(["frozen", "train"]),
+    help="Statistics of the solver's batch normalization on the device: as they are, or of each batch it trains on.",
+)
+@click.option("--solver", help="Factory of your own solver, package.module:factory, or model.onnx.")
 @click.option("--solver-weights", type=click.Path(path_type=Path))
 @click.option("--generator", help="Factory of your own generator.")
 @click.option("--generator-weights", type=click.Path(path_type=Path))
@@ -28,14 +37,18 @@ from reverie.tools.options import comma_separated, dimensions
 @click.option("--discriminator-weights", type=click.Path(path_type=Path))
 @click.option("--classes", callback=comma_separated, help="Class names in the order of the solver's outputs.")
 @click.option("--input-shape", callback=dimensions, help="Shape of one input, such as 3,32,32.")
+@preprocessing_options
 def command(
     pretrained: Path | None,
     output: Path,
     name: str | None,
     spare_classes: int,
     train: str,
+    batchnorm: str,
     classes: tuple[str, ...],
     input_shape: tuple[int, ...] | None,
+    stated: dict[str, Any],
+    compare: tuple[str, Path] | None,
     **own: str | Path | None,
 ) -> None:
     """Turn what `reverie pretrain` wrote to PRETRAINED, or your own networks, into a bundle that trains on a box.
@@ -44,10 +57,16 @@ def command(
     three are needed, with --classes and --input-shape.
     """
     from reverie.export.exporter import export_bundle
+    from reverie.export.preprocessing import compare_with_callable
     from reverie.export.pretrained import load_networks, merge_own
 
-    described = merge_own(pretrained, own, classes, input_shape)
-    networks = load_networks(described, name or output.name, spare_classes, train)
+    described = merge_own(pretrained, own, classes, input_shape, stated)
+    if compare is not None:
+        figures = compare_with_callable(described.preprocessing, *compare)
+        described = replace(described, measured={**described.measured, "preprocessing": figures})
+    networks = load_networks(described, name or output.name, spare_classes, train, batchnorm)
     manifest = export_bundle(networks, output, lambda what: click.echo(f"exporting {what}"))
-    worst = max(figures["relative"] for figures in manifest.parity.values())
-    click.echo(f"{output}: {len(manifest.parity)} artifacts agree with torch, largest relative difference {worst:.1e}")
+    for what, figures in networks.compared.items():
+        click.echo(f"{what} in onnxruntime agrees with torch, relative difference {figures['relative']:.1e}")
+    written = [figures["relative"] for what, figures in manifest.parity.items() if what not in networks.compared]
+    click.echo(f"{output}: {len(written)} artifacts agree with torch, largest relative difference {max(written):.1e}")

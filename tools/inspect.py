@@ -30,6 +30,9 @@ def command(bundle: Path, as_json: bool) -> None:
     console.print(f"{manifest.name}, format {manifest.format}, made {manifest.created}, {total / 1e6:.1f} MB")
     console.print(f"classes: {', '.join(manifest.classes)}, and {manifest.slots - len(manifest.classes)} spare")
     console.print(f"input: {manifest.input_shape}, {manifest.preprocessing}")
+    beside = _preprocessing_beside(manifest.unknown.get("measured"))
+    if beside:
+        console.print(beside, markup=False, highlight=False)
     models = Table("model", "parameters")
     for name, tensors in manifest.tensors.items():
         count = 0
@@ -47,6 +50,18 @@ def command(bundle: Path, as_json: bool) -> None:
         compared.add_row(artifact, f"{figures['relative']:.1e}", figures["at"])
     console.print(compared)
     console.print("every file matches its hash")
+
+
+def _preprocessing_beside(measured: object) -> str:
+    """How the preprocessing compares with the provider's own, or "" where that was not measured."""
+    figures = measured.get("preprocessing") if isinstance(measured, dict) else None
+    try:
+        return (
+            f"preprocessing beside {figures['callable']} on {figures['photographs']} photographs: on average within "
+            f"{figures['mean']:.2%} of the range ({figures['at']}), at most {figures['largest']:.1%} off in one value"
+        ) if figures else ""  # fmt: skip
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 def _what_trains(training: dict[str, Any]) -> str:

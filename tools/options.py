@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,6 +18,69 @@ home_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for other programs.")
 seed_option = click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
+
+
+def _fraction(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    """Callback for `--scale 1/255`."""
+    if value is None:
+        return None
+    above, _, below = value.partition("/")
+    try:
+        return float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        raise click.BadParameter("write a number such as 1/255 or 0.5") from None
+
+
+def _numbers(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """Callback for `--mean 0.485,0.456,0.406`."""
+    if value is None:
+        return None
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter("write one number, or one for each channel, such as 0.485,0.456,0.406") from None
+
+
+def _resize(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | int | None:
+    """Callback for `--resize 256`."""
+    if value is None or value in {"exact", "stretch"}:
+        return value
+    if not value.isdigit() or int(value) < 1:
+        raise click.BadParameter("write exact, stretch, or how many pixels the shorter side becomes, such as 256")
+    return int(value)
+
+
+_PREPROCESSING = (
+    click.option("--resize", callback=_resize, help="exact, stretch, or pixels of the shorter side before the middle "
+                 "is cut out.  [default: stretch, or exact where images are of one size]"),
+    click.option("--interpolation", type=click.Choice(["auto", "nearest", "linear", "cubic", "area", "lanczos"]),
+                 help="auto is area to shrink and linear to grow.  [default: auto]"),
+    click.option("--colour", type=click.Choice(["grey", "rgb", "bgr"]), help="[default: grey or rgb, as the images]"),
+    click.option("--scale", callback=_fraction, help="Input = (pixel · SCALE - MEAN) / STD; then MEAN and STD are 0 "
+                 "and 1 unless given.  [default: pixel / 127.5 - 1]"),
+    click.option("--mean", callback=_numbers, help="One number, or one for each channel; then SCALE is 1/255."),
+    click.option("--std", callback=_numbers, help="As --mean."),
+    click.option("--preprocess-with", help="Your own preprocessing to compare with on --photos, "
+                 "package.module:callable, from the path of an image to an input."),
+    click.option("--photos", type=click.Path(path_type=Path), help="Folder of photographs to compare on."),
+)  # fmt: skip
+
+
+def preprocessing_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say how images become inputs.
+
+    The command gets them as `stated`, a dict, and `compare`, the callable and the photographs to compare with, or None.
+    """
+
+    @functools.wraps(command)
+    def collected(**options: Any) -> None:
+        stated = {name: options.pop(name) for name in ("resize", "interpolation", "colour", "scale", "mean", "std")}
+        own, photos = options.pop("preprocess_with"), options.pop("photos")
+        if (own is None) != (photos is None):
+            raise click.UsageError("--preprocess-with and --photos go together: give both")
+        command(**options, stated=stated, compare=None if own is None else (own, photos))
+
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(_PREPROCESSING), collected)
 
 
 def comma_separated(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
-from reverie.tools.options import dimensions, seed_option
+from reverie.tools.options import comma_separated, dimensions, preprocessing_options, seed_option
 
 
 @click.command("pretrain")
 @click.argument("images", type=click.Path(path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--size", callback=dimensions, help="Resize images to HEIGHT,WIDTH.  [default: they are of one size]")
-@click.option("--solver", help="Factory of your own solver, package.module:factory.")
+@click.option("--solver", help="Factory of your own solver, package.module:factory, or a trained model.onnx.")
 @click.option("--solver-weights", type=click.Path(path_type=Path), help="Its weights, if it is trained already.")
+@click.option(
+    "--classes",
+    callback=comma_separated,
+    help="Class names in the order of the solver's outputs.  [default: the alphabet's]",
+)
 @click.option("--solver-epochs", default=8, show_default=True, type=click.IntRange(1))
 @click.option("--gan-steps", default=4000, show_default=True, type=click.IntRange(1))
+@preprocessing_options
 @seed_option
 def command(
     images: Path,
@@ -25,9 +32,12 @@ def command(
     size: tuple[int, ...] | None,
     solver: str | None,
     solver_weights: Path | None,
+    classes: tuple[str, ...],
     solver_epochs: int,
     gan_steps: int,
     seed: int,
+    stated: dict[str, Any],
+    compare: tuple[str, Path] | None,
 ) -> None:
     """Train a reference solver, or your own, and a GAN on IMAGES/LABEL/*.png|jpg."""
     from reverie.export.historical import pretrain_folder
@@ -44,6 +54,9 @@ def command(
         size=size,
         solver=solver,
         solver_weights=solver_weights,
+        stated=stated,
+        compare=compare,
+        order=classes,
     )
     console.print(f"solver: {described.measured['validation_accuracy']:.1%} of the validation images are right")
     console.print("generator, share of each class among its samples as the solver sees them:")

@@ -67,3 +67,12 @@ def own(workspace, reverie, refused):
 
     shutil.copy(Path(__file__).with_name("own_networks.py"), workspace / "my_networks.py")
     return Own(workspace, reverie, refused)
+
+
+@pytest.fixture
+def own_file(own):
+    """As `own`, with the solver as a file in ONNX format."""
+    from onnx_files import OwnFile, write
+
+    write(own.saved["solver"], own.folder / "model.onnx", fixed=True, opset=13)
+    return OwnFile(own, "model.onnx")

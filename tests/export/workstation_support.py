@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from reverie.device_runtime.bundle import Manifest
-from reverie.device_runtime.preprocess import Preprocessing
+from reverie.device_runtime.preprocess import Preprocessing, image_files
 from reverie.export.exporter import Networks
 from reverie.export.networks import ReferenceDiscriminator, ReferenceGenerator, ReferenceSolver
 
@@ -209,3 +210,13 @@ def assert_agrees(
         draw = torch.Generator().manual_seed(points)
         nearby = {n: feeds[n] + 1e-3 * torch.randn(feeds[n].shape, generator=draw) for n in NUDGED & feeds.keys()}
         assert_agrees(ours, theirs, feeds | nearby, tolerance, floor, points - 1)
+
+
+def class_folders(folder: Path, photos: Path, count: int = 4) -> Path:
+    """A folder of class-named folders with `count` photographs each."""
+    files = image_files(photos)
+    for label in ("cat", "cup"):
+        (folder / label).mkdir(parents=True)
+        for at in range(count):
+            shutil.copy(files[at % len(files)], folder / label / f"{at}.jpg")
+    return folder
