@@ -9,8 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-STAGES = {"replay": 0.05, "fine-tune": 0.35, "synthesis": 0.15, "retrain": 0.15, "generative update": 0.3}
-"""The stages in order, and the share of an update's time that each usually takes."""
+STAGES = {
+    "frames": 0.05,
+    "replay": 0.05,
+    "fine-tune": 0.3,
+    "synthesis": 0.15,
+    "retrain": 0.15,
+    "generative update": 0.3,
+}
+"""Reading the frames and the stages of the method, and the share of an update's time that each usually takes."""
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,104 @@
-"""A user's model cut in two: a frozen front that turns images into features, and the rest, which trains on them."""
+"""A user's model cut in two: a frozen front that turns images into features, and the rest, which trains on them.
+
+What stands between the two are features with mean 0 and, over all channels, variance 1 on the historical images: the
+front ends by centring and scaling them, the rest begins by undoing it.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from reverie.device_runtime.bundle import Backbone
 from reverie.device_runtime.errors import ExportError, first_line
+from reverie.export.factories import run_once
 from reverie.export.quiet import quiet_stderr
 
 SIZE = torch.ops.aten.sym_size.int
+
+
+@dataclass(frozen=True)
+class Front:
+    """What stands before the solver of a model that was cut: images (N, *image_shape) → features (N, *S)."""
+
+    module: nn.Module
+    whole: nn.Module
+    """The model that was cut, in the user's own modules."""
+    image_shape: tuple[int, ...]
+    feature_shape: tuple[int, ...]
+    described: Backbone
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """Features of images, both float32."""
+        with torch.no_grad():
+            features: Tensor = self.module(torch.from_numpy(images))
+        return features.numpy()
+
+
+def cut_solver(whole: nn.Module, described: Backbone, image_shape: tuple[int, ...]) -> tuple[Front, nn.Module]:
+    """The frozen front of `whole`, and the rest, with features between them as `described` says. Raises ExportError."""
+    images = torch.zeros(2, *image_shape)
+    run_once("solver", whole, images)
+    module, rest = cut(whole, described.until, images)
+    features = run_once("backbone", module, images)
+    if features.dim() < 2 or len(features) != len(images):
+        raise ExportError(
+            f"two images make features of shape {tuple(features.shape)} before {described.until!r}, and not one row "
+            "for each image: cut before another module"
+        )
+    if described.mean:
+        module = Standardised(module, described, features.dim())
+        _undo_standardising(rest, described, features.dim())
+    module.requires_grad_(requires_grad=False)
+    return Front(module, whole, image_shape, tuple(features.shape[1:]), described), rest
+
+
+def feature_statistics(until: str, features: np.ndarray) -> Backbone:
+    """Mean and variance of each channel of `features` (N, C, ...)."""
+    over = (0, *range(2, features.ndim))
+    mean, variance = features.mean(axis=over, dtype=np.float64), features.var(axis=over, dtype=np.float64)
+    return Backbone(until, *(tuple(float(f"{n:.6g}") for n in values) for values in (mean, variance)))
+
+
+class Standardised(nn.Module):
+    """A front whose features are centred by channel and scaled by one number."""
+
+    mean: Tensor
+
+    def __init__(self, front: nn.Module, described: Backbone, axes: int) -> None:
+        super().__init__()
+        self.front = front
+        self.scale = described.scale
+        self.register_buffer("mean", _by_channel(described.mean, axes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images → standardised features."""
+        return (self.front(images) - self.mean) / self.scale  # type: ignore[no-any-return]
+
+
+def _by_channel(values: tuple[float, ...], axes: int) -> Tensor:
+    return torch.tensor(values).reshape(1, -1, *[1] * (axes - 2))
+
+
+def _undo_standardising(rest: nn.Module, described: Backbone, axes: int) -> None:
+    """Let `rest`, whose parameters keep their names, begin with features · scale + mean."""
+    if not isinstance(rest, fx.GraphModule):
+        raise TypeError("only a traced rest can be changed")
+    rest.register_buffer("feature_mean", _by_channel(described.mean, axes))
+    (start,) = (node for node in rest.graph.nodes if node.op == "placeholder")
+    with rest.graph.inserting_after(start):
+        mean = rest.graph.get_attr("feature_mean")
+    with rest.graph.inserting_after(mean):
+        scaled = rest.graph.call_function(torch.ops.aten.mul.Tensor, (start, described.scale))
+    with rest.graph.inserting_after(scaled):
+        features = rest.graph.call_function(torch.ops.aten.add.Tensor, (scaled, mean))
+    start.replace_all_uses_with(features, delete_user_cb=lambda user: user is not scaled)
+    rest.recompile()
 
 
 def cut(solver: nn.Module, path: str, example: Tensor) -> tuple[nn.Module, nn.Module]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import onnx
 import torch
+from onnxscript import optimizer, rewriter
 from torch import Tensor, nn
 
 from reverie.device_runtime.errors import ExportError, first_line
@@ -55,6 +56,14 @@ def to_onnx(
     model: onnx.ModelProto = program.model_proto
     model.ir_version = IR_VERSION
     return model
+
+
+def folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` with its constants computed and every BatchNormalization folded into the convolution before it."""
+    with quiet_stderr():
+        smaller: onnx.ModelProto = rewriter.rewrite(optimizer.optimize(model))
+    smaller.ir_version = IR_VERSION
+    return smaller
 
 
 def strip_metadata(model: onnx.ModelProto) -> None:

@@ -12,13 +12,15 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
-from reverie.device_runtime.bundle import MODELS
+from reverie.device_runtime.bundle import MODELS, Backbone
 from reverie.device_runtime.errors import ExportError
 from reverie.device_runtime.labels import check_labels
 from reverie.device_runtime.preprocess import Preprocessing
+from reverie.export.backbone import cut_solver
 from reverie.export.exporter import Networks
 from reverie.export.factories import (
     build_network,
+    fit_classifier,
     load_weights,
     read_weights_file,
     require_own_memory,
@@ -33,18 +35,24 @@ REFERENCE = {
     "generator": "reverie.export.networks:ReferenceGenerator",
     "discriminator": "reverie.export.networks:ReferenceDiscriminator",
 }
+REFERENCE_ON_FEATURES = REFERENCE | {"generator": "reverie.export.networks:FeatureGenerator"}
 DESCRIPTION = "pretrained.json"
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Where networks come from: factory and weights file by model name, and what they were trained for."""
+    """Where networks come from: factory and weights file by model name, and what they were trained for.
+
+    `input_shape` is what the solver takes as its provider made it. Where that is cut by `backbone`, generator and
+    discriminator are on its features.
+    """
 
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     preprocessing: Preprocessing
     factories: Mapping[str, str]
     weights: Mapping[str, Path]
+    backbone: Backbone | None = None
     measured: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -66,6 +74,7 @@ def read_pretrained(folder: Path) -> Pretrained:
             preprocessing=Preprocessing.from_json(values["preprocessing"]),
             factories=values["factories"],
             weights={name: folder / values["weights"][name] for name in MODELS},
+            backbone=Backbone.from_json(values["backbone"]) if values.get("backbone") else None,
             measured=values["measured"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -78,35 +87,44 @@ def load_networks(pretrained: Pretrained, name: str, spare_classes: int, train: 
     `train` says which parameters of the solver train on the device, see `trainable.select`.
     """
     check_labels(pretrained.classes, ExportError)
-    known = len(pretrained.classes)
-    slots = known + spare_classes
-    built = {}
-    for model in MODELS:
-        factory, path = pretrained.factories[model], pretrained.weights[model]
-        network = build_network(factory, pretrained.input_shape, slots)
-        require_own_memory(model, network)
-        grows = takes_classes(factory)
-        weights = read_weights_file(path)
-        load_weights(network, weights, path, known, slots if grows else known)
-        if grows and spare_classes:
-            narrow = build_network(factory, pretrained.input_shape, known)
-            load_weights(narrow, weights, path)
-            require_same_for_known(model, narrow, network, pretrained.input_shape, known, slots)
-        if model == "solver" and not grows:
-            widen_classifier(network, pretrained.input_shape, known, slots)
-        built[model] = network if model == "solver" else with_code(network)
+    slots = len(pretrained.classes) + spare_classes
+    solver, front, shape = _load(pretrained, "solver", pretrained.input_shape, slots), None, pretrained.input_shape
+    if pretrained.backbone is not None:
+        front, solver = cut_solver(solver, pretrained.backbone, shape)
+        shape = front.feature_shape
     return Networks(
-        solver=built["solver"],
-        generator=built["generator"],
-        discriminator=built["discriminator"],
+        solver=solver,
+        generator=with_code(_load(pretrained, "generator", shape, slots)),
+        discriminator=with_code(_load(pretrained, "discriminator", shape, slots)),
         name=name,
         classes=pretrained.classes,
         slots=slots,
-        input_shape=pretrained.input_shape,
+        input_shape=shape,
         preprocessing=pretrained.preprocessing,
+        front=front,
         train=train,
         measured=dict(pretrained.measured),
     )
+
+
+def _load(pretrained: Pretrained, model: str, input_shape: tuple[int, ...], slots: int) -> nn.Module:
+    """One of the three networks for `slots` classes with its weights fitted in. Raises ExportError."""
+    known = len(pretrained.classes)
+    factory, path = pretrained.factories[model], pretrained.weights[model]
+    network = build_network(factory, input_shape, slots)
+    require_own_memory(model, network)
+    grows = takes_classes(factory)
+    if model == "solver" and pretrained.backbone is not None and not grows:
+        fit_classifier(network, input_shape, known)
+    weights = read_weights_file(path)
+    load_weights(network, weights, path, known, slots if grows else known)
+    if grows and slots > known:
+        narrow = build_network(factory, input_shape, known)
+        load_weights(narrow, weights, path)
+        require_same_for_known(model, narrow, network, input_shape, known, slots)
+    if model == "solver" and not grows:
+        widen_classifier(network, input_shape, known, slots)
+    return network
 
 
 def merge_own(
@@ -117,8 +135,10 @@ def merge_own(
 ) -> Pretrained:
     """What `folder` holds, with the user's own factories and weights in place of its own. Raises ExportError.
 
-    `own` maps "solver", "solver_weights" and so on to what was given, or None.
+    `own` maps "solver", "solver_weights" and so on to what was given, or None; "backbone_until" to where the solver is
+    cut.
     """
+    until = own.get("backbone_until")
     for model in MODELS:
         if (own.get(model) is None) != (own.get(f"{model}_weights") is None):
             raise ExportError(f"--{model} and --{model}-weights go together: give both")
@@ -126,6 +146,16 @@ def merge_own(
     weights = {model: Path(own[f"{model}_weights"]) for model in factories}
     if folder is not None:
         base = read_pretrained(folder)
+        if until is not None:
+            raise ExportError(
+                f"{folder} is pretrained for its own inputs: give --backbone-until to reverie pretrain, or export "
+                "three networks of your own with it"
+            )
+        if base.backbone is not None and "solver" in factories:
+            raise ExportError(
+                f"the generator in {folder} makes features of the solver beside it: give another --solver to "
+                "reverie pretrain"
+            )
         return dataclasses.replace(
             base,
             classes=classes or base.classes,
@@ -140,4 +170,5 @@ def merge_own(
     if len(input_shape) != 3 or input_shape[0] not in {1, 3}:
         raise ExportError(f"input shape {input_shape} is not channels,height,width with 1 or 3 channels")
     how = Preprocessing(input_shape[1], input_shape[2], "grey" if input_shape[0] == 1 else "rgb", "stretch")
-    return Pretrained(classes, input_shape, how, factories, weights)
+    backbone = None if until is None else Backbone(str(until))
+    return Pretrained(classes, input_shape, how, factories, weights, backbone)

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from reverie.tools.display import describe_backbone
 from reverie.tools.options import json_option
 
 
@@ -30,6 +31,8 @@ def command(bundle: Path, as_json: bool) -> None:
     console.print(f"{manifest.name}, format {manifest.format}, made {manifest.created}, {total / 1e6:.1f} MB")
     console.print(f"classes: {', '.join(manifest.classes)}, and {manifest.slots - len(manifest.classes)} spare")
     console.print(f"input: {manifest.input_shape}, {manifest.preprocessing}")
+    if manifest.backbone is not None:
+        console.print(describe_backbone(manifest), markup=False)
     models = Table("model", "parameters")
     for name, tensors in manifest.tensors.items():
         count = 0

@@ -16,6 +16,13 @@ from reverie.tools.options import dimensions, seed_option
 @click.option("--size", callback=dimensions, help="Resize images to HEIGHT,WIDTH.  [default: they are of one size]")
 @click.option("--solver", help="Factory of your own solver, package.module:factory.")
 @click.option("--solver-weights", type=click.Path(path_type=Path), help="Its weights, if it is trained already.")
+@click.option(
+    "--backbone-until",
+    metavar="MODULE.PATH",
+    help="Freeze all of --solver before this module; what is behind it, and the GAN, train on the features that enter "
+    "it. With --solver-weights, a solver with as many outputs as there are classes keeps its head as it is; any other, "
+    "say one for ImageNet, gets a new last linear layer for the classes of IMAGES, trained on the features.",
+)
 @click.option("--solver-epochs", default=8, show_default=True, type=click.IntRange(1))
 @click.option("--gan-steps", default=4000, show_default=True, type=click.IntRange(1))
 @seed_option
@@ -25,6 +32,7 @@ def command(
     size: tuple[int, ...] | None,
     solver: str | None,
     solver_weights: Path | None,
+    backbone_until: str | None,
     solver_epochs: int,
     gan_steps: int,
     seed: int,
@@ -44,6 +52,7 @@ def command(
         size=size,
         solver=solver,
         solver_weights=solver_weights,
+        backbone_until=backbone_until,
     )
     console.print(f"solver: {described.measured['validation_accuracy']:.1%} of the validation images are right")
     console.print("generator, share of each class among its samples as the solver sees them:")

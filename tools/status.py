@@ -19,7 +19,7 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
     """Show the generation in service, its classes, spare slots and the result of its update."""
     from reverie.device_runtime import store
     from reverie.device_runtime.bundle import read_manifest
-    from reverie.tools.display import print_report
+    from reverie.tools.display import describe_backbone, print_report
 
     generation = store.read_generation(home)
     manifest = read_manifest(home / "bundles" / generation.bundle)
@@ -36,6 +36,8 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
     click.echo(f"in service:  generation {generation.name} of {manifest.name}, since {generation.created}")
     click.echo(f"classes:     {', '.join(generation.classes)}")
     click.echo(f"spare slots: {spare}")
+    if manifest.backbone is not None:
+        click.echo(describe_backbone(manifest))
     click.echo(f"generations: {', '.join(store.generations(home))}")
     if report is not None:
         print_report(Console(), report)

@@ -39,6 +39,7 @@ def command(
     from reverie.device_runtime import store
     from reverie.device_runtime.config import UpdateConfig
     from reverie.device_runtime.frames import read_frames
+    from reverie.device_runtime.inputs import InputMaker
     from reverie.device_runtime.monitor import Monitor
     from reverie.device_runtime.update import run_update
     from reverie.tools.display import print_report, update_progress
@@ -51,10 +52,12 @@ def command(
     console = Console(stderr=as_json)
     parent = store.read_generation(home)
     models = store.load_models(home, parent)
-    labelled = read_frames(frames, models.manifest.preprocessing, config.min_images)
     store.require_space(home, sum(record.size for record in parent.files.values()) * 2)
     with update_progress(console, "update") as listener:
-        updated = run_update(models, labelled, config, Monitor(listener, max_minutes))
+        monitor = Monitor(listener, max_minutes)
+        with monitor.stage("frames"):
+            labelled = read_frames(frames, InputMaker(models.folder, models.manifest), config.min_images, monitor.step)
+        updated = run_update(models, labelled, config, monitor)
     report = updated.report.to_json()
     generation = store.add_generation(home, parent, updated.models, report)
     if as_json:
