@@ -72,6 +72,12 @@ def bundle():
 
 
 @pytest.fixture(scope="session")
+def backbone_bundle():
+    """The small bundle with a backbone; the frames and test images of the other go with it."""
+    return FORMAT_1.with_name("format-1-backbone") / "bundle"
+
+
+@pytest.fixture(scope="session")
 def frames_folder():
     return FORMAT_1 / "frames"
 
