@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +60,9 @@ def cut_solver(whole: nn.Module, described: Backbone, image_shape: tuple[int, ..
 
 
 def feature_statistics(until: str, features: np.ndarray) -> Backbone:
-    """Mean and variance of each channel of `features` (N, C, ...)."""
+    """Mean and variance of each channel of `features` (N, C, ...). Raises ExportError where one is no number."""
+    if not np.isfinite(features).all():
+        raise ExportError(f"the features before {until!r} are not all numbers: are the weights those of this solver?")
     over = (0, *range(2, features.ndim))
     mean, variance = features.mean(axis=over, dtype=np.float64), features.var(axis=over, dtype=np.float64)
     return Backbone(until, *(tuple(float(f"{n:.6g}") for n in values) for values in (mean, variance)))
@@ -183,7 +186,17 @@ def _part(traced: fx.GraphModule, start: fx.Node, end: fx.Node, image: fx.Node) 
             copies[node] = graph.node_copy(node, lambda source: copies[source])
     graph.output(copies[end])
     graph.lint()
-    return fx.GraphModule(traced, graph)
+    return Part(traced, graph)
+
+
+class Part(fx.GraphModule):
+    """A traced part that runs node by node, so that what is traced again still knows the user's module of each."""
+
+    def recompile(self) -> Any:
+        """As of any graph, with another forward on the class that fx makes for this one module."""
+        code = super().recompile()
+        type(self).forward = lambda self, input: fx.Interpreter(self).run(input)  # noqa: A006 (fx names it so)
+        return code
 
 
 def _is_batch_size(node: fx.Node, image: fx.Node) -> bool:

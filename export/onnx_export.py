@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 import onnx
 import torch
 from onnxscript import optimizer, rewriter
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from reverie.device_runtime.errors import ExportError, first_line
 from reverie.export.quiet import quiet_stderr
@@ -30,7 +30,8 @@ def to_onnx(
     shapes = {name: None if name in unbatched else {0: batch} for name in example}
     module.eval()
     try:
-        with warnings.catch_warnings(), quiet_stderr():
+        # What was traced before, behind a cut, keeps the places that its nodes know.
+        with warnings.catch_warnings(), quiet_stderr(), fx.traceback.preserve_node_meta():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,

@@ -55,6 +55,25 @@ class Around(Whole):
         return self.head(torch.relu(self.hidden(x)) + early.mean(dim=(1, 2, 3))[:, None])
 
 
+class Arctangent(nn.Module):
+    def forward(self, x):
+        return torch.atan(x)
+
+
+class Untrainable(Whole):
+    """An operator without a gradient on the device, behind the hidden layer."""
+
+    def __init__(self, classes):
+        super().__init__(classes)
+        self.hidden = nn.Sequential(nn.Linear(16, 12), Arctangent())
+
+
+class NoNumbers(Whole):
+    def forward(self, images):
+        x = self.neck(self.pool(self.body(self.stem(images))))
+        return self.head(torch.relu(self.hidden(torch.log(-x - 1))))
+
+
 class Windows(Whole):
     """What enters the hidden layer is two rows for each image."""
 

@@ -44,6 +44,7 @@ def pretrain(solver, until="hidden", *more):
         ("Windows", "hidden", "two images make features of shape (4, 16) before 'hidden'"),
         ("ByValue", "hidden", "torch cannot trace ByValue"),
         ("NoLinearHead", "hidden", "the solver has no linear layer with 9 outputs"),
+        ("NoNumbers", "hidden", "the features before 'hidden' are not all numbers"),
         ("Judge", "layer", "the solver does not run on inputs of shape (3, 16, 16)"),
         ("nothing", "hidden", "my_backbones has no factory 'nothing'"),
     ],
@@ -62,6 +63,13 @@ def test_weights_that_do_not_fit_are_named(refused):
     torch.save(state, "weights.pt")
     said = refused(*pretrain("many", "hidden", "--solver-weights", "weights.pt"))
     assert "it lacks stem.0.weight and holds other.weight in surplus" in said
+
+
+@pytest.mark.usefixtures("given")
+def test_an_operator_behind_the_cut_that_cannot_train_is_named_with_its_place_in_the_users_model(reverie, refused):
+    assert reverie(*pretrain("Untrainable")).code == 0
+    said = refused("export", "trained", "--output", "out")
+    assert "no gradient on the device for Atan at hidden.1" in said
 
 
 @pytest.mark.usefixtures("given")
