@@ -31,6 +31,7 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
     spare = manifest.slots - len(generation.classes)
     if as_json:
         values = generation.to_json() | {"spare_slots": spare, "generations": store.generations(home)}
+        values |= {"backbone": manifest.backbone and manifest.backbone.until, "input_shape": manifest.input_shape}
         click.echo(json.dumps(values | {"report": report}))
         return
     click.echo(f"in service:  generation {generation.name} of {manifest.name}, since {generation.created}")

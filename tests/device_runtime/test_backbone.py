@@ -142,6 +142,9 @@ def test_status_and_inspect_say_what_the_backbone_is(reverie, box, backbone_bund
         assert "until 13; inputs are its features, 64" in " ".join(done.out.split())
     for done in (reverie("status", "--home", installed), reverie("inspect", bundle)):
         assert "backbone" not in done.out
+    for home, until, shape in ((box, "13", [64]), (installed, None, [1, 14, 14])):
+        values = json.loads(reverie("status", "--home", home, "--json").out)
+        assert (values["backbone"], values["input_shape"]) == (until, shape)
 
 
 def test_features_are_no_pictures(reverie, box, on_features, tmp_path):
