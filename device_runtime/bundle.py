@@ -24,6 +24,7 @@ from reverie.device_runtime.preprocess import Preprocessing
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+BACKBONE = "backbone.onnx"
 MODELS = ("solver", "generator", "discriminator")
 REQUIRED_FILES = (
     *(f"{model}.onnx" for model in MODELS),
@@ -60,6 +61,37 @@ class TensorRecord:
 
 
 @dataclass(frozen=True)
+class Backbone:
+    """The frozen front of the provider's model, which turns images into features: `backbone.onnx`.
+
+    It ends with what enters the module `until`. `mean` and `variance` are those of each channel of its features over
+    the historical images; both are empty where there were none. The graph's last step takes the mean off and divides
+    by `scale`, so that inputs have mean 0 and, over all channels, variance 1, whatever the model makes. One scale for
+    all channels, because a channel that no known class uses varies little, and a new class may be all in it.
+    """
+
+    until: str
+    mean: tuple[float, ...] = ()
+    variance: tuple[float, ...] = ()
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Backbone:
+        """What `dataclasses.asdict` made, read from JSON. Raises KeyError, TypeError or ValueError."""
+        mean, variance = (tuple(float(n) for n in values[name]) for name in ("mean", "variance"))
+        if not isinstance(values["until"], str) or len(mean) != len(variance):
+            raise TypeError("the backbone is not stated by its end and the statistics of its features")
+        if not all(math.isfinite(n) for n in mean + variance) or min(variance, default=0) < 0:
+            raise ValueError("the statistics of the features are no numbers")
+        return cls(values["until"], mean, variance)
+
+    @property
+    def scale(self) -> float:
+        """What the backbone divides all features by."""
+        average = sum(self.variance) / max(len(self.variance), 1)
+        return math.sqrt(average) if average > 0 else 1.0
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All that a device must know about a bundle besides the graphs themselves."""
 
@@ -73,6 +105,8 @@ class Manifest:
     preprocessing: Preprocessing
     files: dict[str, FileRecord]
     tensors: dict[str, dict[str, TensorRecord]]
+    backbone: Backbone | None = None
+    """None: inputs are the preprocessed images themselves."""
     training: dict[str, Any] = field(default_factory=dict)
     """What trains of the solver: rule, parameters, of how many, and the share of its compute.
 
@@ -84,6 +118,14 @@ class Manifest:
     format: int = FORMAT
     unknown: dict[str, Any] = field(default_factory=dict)
     """Fields of a newer writer, kept so that they survive a rewrite."""
+
+    @property
+    def spread(self) -> np.ndarray:
+        """How far inputs spread about 0, for a random start: standard deviation of each channel, or 1."""
+        if self.backbone is None or not self.backbone.variance:
+            return np.ones(1, np.float32)
+        spread = np.sqrt(np.asarray(self.backbone.variance, np.float32)) / np.float32(self.backbone.scale)
+        return np.asarray(spread.reshape(-1, *[1] * (len(self.input_shape) - 1)))
 
     def to_json(self) -> str:
         """The manifest as it is written to disk."""
@@ -111,6 +153,7 @@ class Manifest:
             fields["classes"] = tuple(str(label) for label in values["classes"])
             fields["input_shape"] = tuple(int(n) for n in values["input_shape"])
             fields["preprocessing"] = Preprocessing.from_json(values["preprocessing"])
+            fields["backbone"] = Backbone.from_json(values["backbone"]) if values.get("backbone") else None
             fields["files"] = {path: FileRecord(**record) for path, record in values["files"].items()}
             fields["tensors"] = {
                 model: {
@@ -156,6 +199,10 @@ class Manifest:
         for path in REQUIRED_FILES:
             if path not in self.files:
                 raise ValueError(f"it does not name {path}")
+        if (BACKBONE in self.files) != (self.backbone is not None):
+            raise ValueError(f"it does not say what {BACKBONE} is" if self.backbone is None else f"it lacks {BACKBONE}")
+        if self.backbone is not None and len(self.backbone.mean) not in {0, self.input_shape[0]}:
+            raise ValueError("the statistics of the features are not of its input shape")
         if not all(model in self.tensors for model in MODELS) or "active" not in self.tensors["solver"]:
             raise ValueError("it does not say where the weights lie")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.fit import Live
+from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.labels import check_label
-from reverie.device_runtime.preprocess import Preprocessing, image_files, image_to_input, read_image
+from reverie.device_runtime.preprocess import image_files
 from reverie.device_runtime.randomness import rng_for
 
 
@@ -22,26 +24,31 @@ class Frames(NamedTuple):
     classes: tuple[str, ...]
 
 
-def read_frames(folder: Path, how: Preprocessing, min_images: int) -> Frames:
-    """All of `folder/LABEL/*.png|jpg` as solver inputs. Raises FramesError naming the first thing wrong."""
+def read_frames(
+    folder: Path, make: InputMaker, min_images: int, done: Callable[[int, int], None] = lambda _at, _of: None
+) -> Frames:
+    """All of `folder/LABEL/*.png|jpg` as inputs; `done` hears how many of how many images are read.
+
+    Raises FramesError naming the first thing wrong.
+    """
     if not folder.is_dir():
         raise FramesError(f"{folder} is no folder: give one with a folder of images for each label")
     folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not folders:
         raise FramesError(f"{folder} has no folders: put the images of each label into a folder of its name")
-    inputs: list[np.ndarray] = []
+    files: list[Path] = []
     labels: list[int] = []
     for index, path in enumerate(folders):
         check_label(path.name)
-        files = image_files(path)
-        if len(files) < max(min_images, 1):
+        found = image_files(path)
+        if len(found) < max(min_images, 1):
             raise FramesError(
-                f"{path} has {len(files)} PNG or JPEG images: at least {min_images} are needed, "
+                f"{path} has {len(found)} PNG or JPEG images: at least {min_images} are needed, "
                 "add more or remove the folder"
             )
-        inputs += [image_to_input(read_image(file), how, file) for file in files]
-        labels += [index] * len(files)
-    return Frames(np.stack(inputs), np.asarray(labels), tuple(path.name for path in folders))
+        files += found
+        labels += [index] * len(found)
+    return Frames(make.read(files, done), np.asarray(labels), tuple(path.name for path in folders))
 
 
 def extend_classes(known: tuple[str, ...], frames: tuple[str, ...], slots: int) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from reverie.device_runtime.bundle import Weights
 from reverie.device_runtime.config import GenerativeConfig
 from reverie.device_runtime.coordinates import principal_coordinates
 from reverie.device_runtime.engine import TrainStep
+from reverie.device_runtime.errors import ReverieError
 from reverie.device_runtime.fit import Live
 from reverie.device_runtime.models import Models, one_hot, run_in_chunks
 from reverie.device_runtime.monitor import Monitor
@@ -140,7 +141,14 @@ def coverage(models: Models, seed: int, samples: int = 1000) -> tuple[float, ...
 
 
 def picture_of_classes(models: Models, columns: int = 16, scale: int = 2) -> bytes:
-    """Generated inputs of each class in use, a row a class, as a PNG file enlarged by `scale`."""
+    """Generated inputs of each class in use, a row a class, as a PNG file enlarged by `scale`.
+
+    Raises ReverieError behind a backbone, where inputs are no pictures.
+    """
+    if models.manifest.backbone is not None:
+        raise ReverieError(
+            f"{models.manifest.name} generates features of its backbone, which are no pictures: leave the picture out"
+        )
     labels = np.repeat(np.arange(len(models.classes)), columns)
     noise = rng_for(0, "picture").standard_normal((len(labels), models.manifest.noise_size), dtype=np.float32)
     images = [input_to_image(x, models.manifest.preprocessing) for x in generate(models, noise, labels)]

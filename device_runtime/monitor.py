@@ -12,8 +12,15 @@ from typing import Protocol
 
 import numpy as np
 
-STAGES = {"replay": 0.05, "fine-tune": 0.35, "synthesis": 0.15, "retrain": 0.15, "generative update": 0.3}
-"""The stages in order, and the share of an update's time that each usually takes."""
+STAGES = {
+    "frames": 0.05,
+    "replay": 0.05,
+    "fine-tune": 0.3,
+    "synthesis": 0.15,
+    "retrain": 0.15,
+    "generative update": 0.3,
+}
+"""Reading the frames and the stages of the method, and the share of an update's time that each usually takes."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,11 @@ class StageRecord:
     peak_bytes: int = 0
     steps: int = 0
     losses: list[float] = field(default_factory=list)
+
+    def to_state(self, spent: float) -> State:
+        """What `Monitor.resume` takes these figures from, `spent` seconds after the update began."""
+        figures = np.array([spent, self.seconds, self.peak_bytes, self.steps])
+        return {"monitor": figures, "monitor.losses": np.array(self.losses, np.float64)}
 
 
 class Monitor:
@@ -109,9 +121,8 @@ class Monitor:
         if self._keeper is not None:
             record = self.records[self._stage]
             self._measure(record)
-            figures = np.array([time.monotonic() - self._started, record.seconds, record.peak_bytes, record.steps])
-            losses = np.array(record.losses, np.float64)
-            self._keeper.save(self._stage, record.steps, state | {"monitor": figures, "monitor.losses": losses})
+            measured = record.to_state(time.monotonic() - self._started)
+            self._keeper.save(self._stage, record.steps, state | measured)
             self._saved = time.monotonic()
 
     def _measure(self, record: StageRecord) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from reverie.device_runtime import store
 from reverie.device_runtime.bundle import read_manifest, read_verified
 from reverie.device_runtime.engine import Graph
-from reverie.device_runtime.preprocess import image_to_input
+from reverie.device_runtime.inputs import InputMaker
 
 
 class Prediction(NamedTuple):
@@ -25,16 +25,16 @@ class Predictor:
     """Classifies images with the generation that is in service when it is made."""
 
     def __init__(self, home: Path) -> None:
-        """Loads and verifies the solver alone. Raises HomeError, BundleError."""
+        """Loads and verifies the solver, and the backbone where there is one. Raises HomeError, BundleError."""
         self.generation = store.read_generation(home)
-        self._how = read_manifest(home / "bundles" / self.generation.bundle).preprocessing
+        bundle = home / "bundles" / self.generation.bundle
+        self._make_input = InputMaker(bundle, read_manifest(bundle))
         folder = home / "generations" / self.generation.name
         self._graph = Graph(read_verified(folder, "solver.onnx", self.generation.files["solver.onnx"]))
 
     def predict(self, image: np.ndarray, where: object = "the image") -> Prediction:
         """Classify one uint8 image (H, W) or (H, W, 3 in BGR order). Raises FramesError."""
-        inputs = image_to_input(image, self._how, where)[None]
-        probabilities = self._graph.run({"input": inputs})["probabilities"][0]
+        probabilities = self._graph.run({"input": self._make_input(image, where)[None]})["probabilities"][0]
         by_label = {label: float(p) for label, p in zip(self.generation.classes, probabilities, strict=False)}
         best = max(by_label, key=lambda label: by_label[label])
         return Prediction(best, by_label[best], by_label)

@@ -130,7 +130,8 @@ def _start(models: Models, config: SynthesisConfig, rng: np.random.Generator, re
         return noise
     if config.start == "generated":
         return generate(models, noise, references)
-    return rng.standard_normal((len(references), *models.manifest.input_shape), dtype=np.float32)
+    random = rng.standard_normal((len(references), *models.manifest.input_shape), dtype=np.float32)
+    return np.asarray(random * models.manifest.spread)
 
 
 def _search(

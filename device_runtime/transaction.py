@@ -1,7 +1,7 @@
 """An update of a home as one transaction: begun once, gone on with after every cut, whole or not there in the end.
 
-`begin` stores the frames and the configuration in the home. From then on the update needs nothing from outside:
-`go_on` runs all that is left of it, whether it was just begun or has been cut off, and ends in the same weights.
+`begin` stores the frames, as inputs, and the configuration in the home. From then on the update needs nothing from
+outside: `go_on` runs all that is left of it, whether it was just begun or was cut off, and ends in the same weights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from reverie.device_runtime.errors import BundleError, BusyError, FramesError, S
 from reverie.device_runtime.frames import Frames, extend_classes
 from reverie.device_runtime.home import UPDATE, locked, open_home
 from reverie.device_runtime.journal import FILE, Journal, Update
-from reverie.device_runtime.monitor import Listener, Monitor
+from reverie.device_runtime.monitor import Listener, Monitor, StageRecord
 from reverie.device_runtime.store import Generation
 from reverie.device_runtime.update import run_update
 
@@ -48,9 +48,10 @@ def changing(home: Path) -> Iterator[Journal]:
         yield journal
 
 
-def begin(home: Path, journal: Journal, frames: Frames, config: UpdateConfig) -> None:
+def begin(home: Path, journal: Journal, frames: Frames, config: UpdateConfig, reading: StageRecord) -> None:
     """Store `frames` and `config` as the update in progress; one of the same that was cut off stays as it is.
 
+    `reading` is what it took to make inputs of the frames: the first stage, which is done before all others.
     Raises FramesError before anything is stored, UpdateError if another update was cut off, StorageError.
     """
     fingerprint = _fingerprint(frames)
@@ -75,7 +76,7 @@ def begin(home: Path, journal: Journal, frames: Frames, config: UpdateConfig) ->
             disk.make_folder(home / UPDATE)
             disk.sync_folder(home)
         arrays = {"inputs": frames.inputs, "labels": frames.labels, "classes": np.array(frames.classes)}
-        Checkpoints(home / UPDATE, journal).save("frames", 0, arrays)
+        Checkpoints(home / UPDATE, journal).save("frames", 0, arrays | reading.to_state(spent=reading.seconds))
         journal.begin(parent.name, store.next_generation(home), fingerprint, config.to_json(), _version())
     except StorageError:
         with contextlib.suppress(OSError):
@@ -96,7 +97,9 @@ def go_on(
         raise UpdateError(f"{home} has no update in progress: begin one with --frames")
     if store.current(home) == update.generation:  # cut off between the pointer and the journal
         return _finish(home, journal, update, keep)
-    checkpoints, config, frames = _open(home, journal, update)
+    config = _open(home, journal, update)
+    monitor = Monitor(listener, config.max_minutes, Checkpoints(home / UPDATE, journal), save_seconds)
+    frames = _stored_frames(home, journal, monitor)
     parent = store.read_generation(home)
     reserved = home / UPDATE / RESERVE
     with disk.storage_errors(home):
@@ -104,7 +107,6 @@ def go_on(
     journal.attempt()
     try:
         models = store.load_models(home, parent)
-        monitor = Monitor(listener, config.max_minutes, checkpoints, save_seconds)
         updated = run_update(models, frames, config, monitor)
         with disk.storage_errors(home):
             disk.remove(reserved)
@@ -142,8 +144,8 @@ def look(home: Path) -> tuple[list[Update], bool]:
         return updates, True
 
 
-def _open(home: Path, journal: Journal, update: Update) -> tuple[Checkpoints, UpdateConfig, Frames]:
-    """What the update in progress goes on with. Raises UpdateError."""
+def _open(home: Path, journal: Journal, update: Update) -> UpdateConfig:
+    """The configuration of the update in progress, once that may go on. Raises UpdateError."""
     serving = store.current(home)
     if serving != update.parent:
         raise UpdateError(
@@ -153,17 +155,21 @@ def _open(home: Path, journal: Journal, update: Update) -> tuple[Checkpoints, Up
     where = f"in {update.stage} after step {update.step}" if update.stage else "at its start"
     if update.attempts >= ATTEMPTS:
         raise _give_up(home, journal, f"it failed {update.attempts} times {where}")
-    checkpoints = Checkpoints(home / UPDATE, journal)
     if update.version != _version():
         journal.begin_anew(_version(), kept="frames")  # another version may save and compute other states
     try:
-        config = UpdateConfig.from_json(update.config)
+        return UpdateConfig.from_json(update.config)
     except (ValueError, TypeError):
         raise _give_up(home, journal, "another version of Reverie began it") from None
-    stored = checkpoints.load("frames")
+
+
+def _stored_frames(home: Path, journal: Journal, monitor: Monitor) -> Frames:
+    """The frames that `begin` stored. Raises UpdateError."""
+    with monitor.stage("frames"):
+        stored = monitor.resume()
     if stored is None:
         raise _give_up(home, journal, "its stored frames are damaged")
-    return checkpoints, config, Frames(stored["inputs"], stored["labels"], tuple(stored["classes"].tolist()))
+    return Frames(stored["inputs"], stored["labels"], tuple(stored["classes"].tolist()))
 
 
 def _give_up(home: Path, journal: Journal, reason: str) -> UpdateError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm  # (the only name that all of them share)
 
@@ -86,6 +86,29 @@ def train_statistics(solver: nn.Module) -> None:
     for name, layer in found:
         parent, _, child = name.rpartition(".")
         setattr(solver.get_submodule(parent), child, BatchStatistics(layer))
+
+
+def train_traced_statistics(traced: nn.Module, whole: nn.Module) -> None:
+    """As `train_statistics`, in what was traced of `whole` and holds its parameters under their names."""
+    if not isinstance(traced, fx.GraphModule):
+        raise TypeError("only what was traced can be changed")
+    found = []
+    for node in traced.graph.find_nodes(op="call_function", target=torch.ops.aten.batch_norm.default):
+        innermost = max((path for path, _ in node.meta["nn_module_stack"].values()), key=len)
+        layer = whole.get_submodule(innermost.partition("@")[0])
+        if isinstance(layer, _BatchNorm):
+            found.append((node, innermost.partition("@")[0], layer))
+    if not found:
+        raise ExportError("--batchnorm train: no batch normalization is behind the backbone, leave the option away")
+    for node, path, layer in found:
+        traced.set_submodule(path, BatchStatistics(layer))
+        with traced.graph.inserting_before(node):
+            call = traced.graph.call_module(path, (node.args[0],))
+        call.meta = dict(node.meta)
+        node.replace_all_uses_with(call)
+        traced.graph.erase_node(node)
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
 
 
 def statistics(module: nn.Module) -> dict[str, float]:

@@ -25,6 +25,7 @@ from reverie.device_runtime.engine import Graph, TrainStep
 from reverie.device_runtime.errors import ExportError, ReverieError, first_line
 from reverie.device_runtime.preprocess import Preprocessing
 from reverie.export import artifacts, batch_statistics, graphs, onnx_export, operators, parity
+from reverie.export.backbone import Front
 from reverie.export.factories import IgnoringCode, require_shape
 from reverie.export.trainable import select
 
@@ -40,7 +41,10 @@ GAN_BETAS = (0.5, 0.99)
 
 @dataclass(frozen=True)
 class Networks:
-    """What is exported. All three are built for `slots` classes, of which the first have names."""
+    """What is exported. All three are built for `slots` classes, of which the first have names.
+
+    `front` makes their inputs out of images; without one, inputs are the preprocessed images.
+    """
 
     solver: nn.Module
     generator: nn.Module
@@ -50,6 +54,7 @@ class Networks:
     slots: int
     input_shape: tuple[int, ...]
     preprocessing: Preprocessing
+    front: Front | None = None
     train: str = "all"
     """Which parameters of the solver train, see `trainable.select`."""
     measured: dict[str, Any] = field(default_factory=dict)
@@ -98,7 +103,10 @@ class _Exporter:
     def write(self) -> bundle.Manifest:
         n = self.networks
         self.check_shapes()
-        self.trainable = select(n.solver, n.train, torch.zeros(2, *n.input_shape))
+        whole, shape = (n.front.whole, n.front.image_shape) if n.front else (n.solver, n.input_shape)
+        self.trainable = select(whole, n.train, torch.zeros(2, *shape), dict(n.solver.named_parameters()))
+        if n.front:
+            self.write_backbone(n.front)
         self.write_serving(
             "solver", graphs.ServingSolver(n.solver, n.slots, len(n.classes)), ("logits", "probabilities")
         )
@@ -117,6 +125,16 @@ class _Exporter:
         self.write_synthesis("image", graphs.ImageSynthesis(pair), "input", ("loss", "each"))
         self.write_synthesis("noise", graphs.NoiseSynthesis(pair, n.generator), "noise", ("loss", "each", "generated"))
         return self.manifest()
+
+    def write_backbone(self, front: Front) -> None:
+        self.progress(bundle.BACKBONE)
+        module = graphs.ServingBackbone(front.module)
+        model = onnx_export.folded(onnx_export.to_onnx(module, self.example(module, 2), ("features",)))
+        onnx_export.strip_metadata(model)
+        content = model.SerializeToString(deterministic=True)
+        graph = Graph(content)
+        self.compare(bundle.BACKBONE, lambda example: parity.output_difference(graph, module, example), module)
+        (self.folder / bundle.BACKBONE).write_bytes(content)
 
     def write_serving(self, name: str, module: nn.Module, outputs: tuple[str, ...]) -> None:
         self.progress(f"{name}.onnx")
@@ -212,6 +230,7 @@ class _Exporter:
 
         makers: dict[str, Callable[[], Tensor]] = {
             "input": lambda: normal(count, *n.input_shape),
+            "image": lambda: normal(count, *(n.front.image_shape if n.front else n.input_shape)),
             "start": lambda: normal(count, *n.input_shape),
             "anchor": lambda: normal(count, *n.input_shape),
             "noise": lambda: normal(count, n.noise_size),
@@ -280,6 +299,7 @@ class _Exporter:
             preprocessing=n.preprocessing,
             files=files,
             tensors=self.tensors,
+            backbone=n.front.described if n.front else None,
             training=self.trainable.to_json() | self.statistics(),
             parity=self.parity,
             tools=tools | {"python": platform.python_version()},

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from reverie.device_runtime.errors import ExportError, first_line
-from reverie.export.onnx_solver import SUFFIX, OnnxSolver, widen
+from reverie.export.onnx_solver import SUFFIX, OnnxSolver, resize_head
 
 
 def is_onnx(factory: str) -> bool:
@@ -195,36 +195,69 @@ def _grow(value: Tensor, shape: torch.Size, classes: int, slots: int) -> Tensor:
 
 def widen_classifier(solver: nn.Module, input_shape: tuple[int, ...], classes: int, slots: int) -> None:
     """Give the last linear layer of `solver` outputs for all `slots`; new ones start as the average class."""
-    shape = output_shape("solver", solver, torch.zeros(2, *input_shape))
-    if len(shape) != 2:
-        raise ExportError(f"the solver returns shape {shape} where (2, {classes}) is needed: one logit a class")
-    if shape[1] != classes:
-        raise ExportError(f"the solver has {shape[1]} outputs, but {classes} class names are given: name each output")
+    outputs = count_outputs(solver, input_shape, classes)
+    if outputs != classes:
+        raise ExportError(f"the solver has {outputs} outputs, but {classes} class names are given: name each output")
     if classes == slots:
         return
     if isinstance(solver, OnnxSolver):
-        widen(solver, lambda weight, axis: _grow(weight, _wider(weight.shape, axis, slots), classes, slots))
+        resize_head(solver, lambda weight, axis: _grow(weight, _sized(weight.shape, axis, slots), classes, slots))
         return
-    candidates = [
-        (name, layer)
-        for name, layer in solver.named_modules()
-        if isinstance(layer, nn.Linear) and layer.out_features == classes
-    ]
-    if not candidates:
-        raise ExportError(
-            f"the solver has no linear layer with {classes} outputs to add spare classes to: "
-            "let its factory take `classes`, or export with --spare-classes 0"
-        )
-    name, layer = candidates[-1]
+    name, layer = _classifier(
+        solver, classes, "to add spare classes to: let its factory take `classes`, or export with --spare-classes 0"
+    )
     wider = nn.Linear(layer.in_features, slots, bias=layer.bias is not None)
     state = {key: value.detach() for key, value in layer.state_dict().items()}
     load_weights(wider, state, name, classes, slots)
+    _replace(solver, name, wider)
+
+
+def fit_classifier(solver: nn.Module, input_shape: tuple[int, ...], classes: int) -> bool:
+    """Give `solver` a new last linear layer for `classes` unless it has as many outputs; whether it was needed."""
+    outputs = count_outputs(solver, input_shape, classes)
+    if outputs == classes:
+        return False
+    if isinstance(solver, OnnxSolver):
+        resize_head(solver, lambda weight, axis: _fresh(_sized(weight.shape, axis, classes), axis))
+        return True
+    name, layer = _classifier(solver, outputs, f"to put one with {classes} in the place of: let its factory do it")
+    _replace(solver, name, nn.Linear(layer.in_features, classes, bias=layer.bias is not None))
+    return True
+
+
+def count_outputs(solver: nn.Module, input_shape: tuple[int, ...], classes: int) -> int:
+    """Logits of `solver`, of which `classes` are wanted. Raises ExportError where it returns something else."""
+    shape = output_shape("solver", solver, torch.zeros(2, *input_shape))
+    if len(shape) != 2:
+        raise ExportError(f"the solver returns shape {shape} where (2, {classes}) is needed: one logit a class")
+    return shape[1]
+
+
+def _classifier(solver: nn.Module, outputs: int, otherwise: str) -> tuple[str, nn.Linear]:
+    """Path of the last linear layer with `outputs`, and the layer."""
+    candidates = [
+        (name, layer)
+        for name, layer in solver.named_modules()
+        if isinstance(layer, nn.Linear) and layer.out_features == outputs
+    ]
+    if not candidates:
+        raise ExportError(f"the solver has no linear layer with {outputs} outputs {otherwise}")
+    return candidates[-1]
+
+
+def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:
     parent_name, _, child = name.rpartition(".")
-    setattr(solver.get_submodule(parent_name), child, wider)
+    setattr(network.get_submodule(parent_name), child, layer)
 
 
-def _wider(shape: torch.Size, axis: int, slots: int) -> torch.Size:
-    return torch.Size([slots if at == axis else side for at, side in enumerate(shape)])
+def _sized(shape: torch.Size, axis: int, classes: int) -> torch.Size:
+    return torch.Size([classes if at == axis else side for at, side in enumerate(shape)])
+
+
+def _fresh(shape: torch.Size, axis: int) -> Tensor:
+    """A weight for the classes along `axis` as torch starts a linear layer; a bias, of one value a class, with 0."""
+    inputs = shape.numel() // shape[axis]
+    return torch.zeros(shape) if inputs == 1 else torch.empty(shape).uniform_(-1, 1) / inputs**0.5
 
 
 def _some(names: list[str]) -> str:

@@ -66,6 +66,18 @@ class ServingDiscriminator(nn.Module):
         return verdict
 
 
+class ServingBackbone(nn.Module):
+    """image (N, *image shape) → features (N, *S), the inputs of all other graphs."""
+
+    def __init__(self, front: nn.Module) -> None:
+        super().__init__()
+        self.front = front
+
+    def forward(self, image: Tensor) -> Tensor:
+        features: Tensor = self.front(image)
+        return features
+
+
 class SolverTraining(nn.Module):
     """Stages 2 and 5: weighted cross-entropy with soft targets.
 
@@ -203,10 +215,19 @@ class SynthesisLoss(nn.Module):
         return (torch.stack(losses, dim=1) * choose).sum(dim=1)
 
 
+def total_variation(x: Tensor) -> Tensor:
+    """Mean absolute difference of neighbours along the last two axes of (N, C, H, W), (N,); 0 for other inputs."""
+    variation = torch.zeros_like(x.flatten(1)[:, 0])
+    if x.dim() == 4 and x.shape[2] > 1:
+        variation = variation + torch.abs(x[:, :, 1:] - x[:, :, :-1]).flatten(1).mean(dim=1)
+    if x.dim() == 4 and x.shape[3] > 1:
+        variation = variation + torch.abs(x[:, :, :, 1:] - x[:, :, :, :-1]).flatten(1).mean(dim=1)
+    return variation
+
+
 class ImageSynthesis(nn.Module):
     """Search over the input itself: loss + tv · TV(x) + pull · mean((x - start)²).
 
-    TV is the mean absolute difference of neighbours along the last two axes, for image-shaped inputs.
     Returns the sum over the batch and the loss of each input (N,).
     """
 
@@ -229,12 +250,7 @@ class ImageSynthesis(nn.Module):
         each = self.loss(input, reference, known, active, choose, alpha)
         away = (input - start).flatten(1)
         prior = pull * (away * away).mean(dim=1)
-        if input.dim() == 4:
-            down = torch.abs(input[:, :, 1:] - input[:, :, :-1]).flatten(1).mean(dim=1)
-            across = torch.abs(input[:, :, :, 1:] - input[:, :, :, :-1]).flatten(1).mean(dim=1)
-            prior = prior + tv * (down + across)
-        else:
-            prior = prior + 0 * tv
+        prior = prior + tv * total_variation(input)
         each = each + prior
         return each.sum(), each
 

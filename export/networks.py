@@ -1,7 +1,8 @@
-"""The reference networks: a small CNN solver, a class-conditional generator and a discriminator.
+"""The reference networks: a small CNN solver, class-conditional generators and a discriminator.
 
-All three are written with operators that onnxruntime-training differentiates, for any image shape (C, H, W).
-Inputs are float32 in [-1, 1]. A class code is a one-hot row over all class slots.
+All are written with operators that onnxruntime-training differentiates, for any image shape (C, H, W); the generator
+and discriminator of features for any shape. Images are float32 in [-1, 1], features have mean 0 and variance 1. A
+class code is a one-hot row over all class slots.
 """
 
 from __future__ import annotations
@@ -95,6 +96,30 @@ class RangedGenerator(ReferenceGenerator):
         return self.low + (super().forward(noise, code) + 1) * ((self.high - self.low) / 2)
 
 
+class FeatureGenerator(nn.Module):
+    """Noise and class code → features of any scale, by three linear layers.
+
+    `forward`: noise (N, NOISE_SIZE), code (N, classes) → features (N, *S).
+    """
+
+    noise_size = NOISE_SIZE
+
+    def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.input_shape = tuple(input_shape)
+        size = math.prod(self.input_shape)
+        width = min(max(size, 64), 256)
+        self.first = nn.Linear(NOISE_SIZE + classes, width)
+        self.second = nn.Linear(width, width)
+        self.to_features = nn.Linear(width, size)
+
+    def forward(self, noise: Tensor, code: Tensor) -> Tensor:
+        x = F.leaky_relu(self.first(torch.cat([noise, code], dim=1)), 0.2)
+        x = F.leaky_relu(self.second(x), 0.2)
+        features: Tensor = self.to_features(x)
+        return features.reshape(-1, *self.input_shape)
+
+
 class SpectralNorm(nn.Module):
     """A linear or convolution layer whose weight is divided by its largest singular value.
 
@@ -124,15 +149,15 @@ class SpectralNorm(nn.Module):
 
 
 class ReferenceDiscriminator(nn.Module):
-    """Strided, spectrally normalised convolutions; the class enters by projection.
+    """Strided, spectrally normalised convolutions; the class enters by projection. Vectors (N, C) need no convolution.
 
-    `forward`: images (N, C, H, W), code (N, classes) → verdict logits (N,), positive for "live".
+    `forward`: images (N, C, H, W) or features (N, *S), code (N, classes) → verdict logits (N,), positive for "live".
     Projection: Miyato & Koyama, "cGANs with projection discriminator", ICLR 2018.
     """
 
     def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        channels, height, width = input_shape
+        channels, height, width = (*input_shape, 1, 1)[:3]
         layers: list[nn.Module] = []
         out_channels = 32
         while max(height, width) > 4:

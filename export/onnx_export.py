@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import onnx
 import torch
-from torch import Tensor, nn
+from onnxscript import optimizer, rewriter
+from torch import Tensor, fx, nn
 
 from reverie.device_runtime.errors import ExportError, first_line
 from reverie.export.quiet import quiet_stderr
@@ -29,7 +30,8 @@ def to_onnx(
     shapes = {name: None if name in unbatched else {0: batch} for name in example}
     module.eval()
     try:
-        with warnings.catch_warnings(), quiet_stderr():
+        # What was traced before, behind a cut, keeps the places that its nodes know.
+        with warnings.catch_warnings(), quiet_stderr(), fx.traceback.preserve_node_meta():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,
@@ -55,6 +57,14 @@ def to_onnx(
     model: onnx.ModelProto = program.model_proto
     model.ir_version = IR_VERSION
     return model
+
+
+def folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` with its constants computed and every BatchNormalization folded into the convolution before it."""
+    with quiet_stderr():
+        smaller: onnx.ModelProto = rewriter.rewrite(optimizer.optimize(model))
+    smaller.ir_version = IR_VERSION
+    return smaller
 
 
 def strip_metadata(model: onnx.ModelProto) -> None:

@@ -80,7 +80,7 @@ class OnnxSolver(nn.Module):
         self.onnx_nodes = nn.ModuleDict()
         steps: list[tuple[str, str, tuple[str, ...], tuple[str, ...]]] = []
         for node, call in _folded(file.graph.node, known, file.batch):
-            name = re.sub(r"\W+", "_", node.name).strip("_") or node.op_type
+            name = _module_name(node.name) or node.op_type
             name = f"{name}_{len(steps)}" if name in self.onnx_nodes or hasattr(nn.ModuleDict, name) else name
             uses = tuple(names[weight] for weight, outputs in weights.items() if node.output[0] in outputs)
             self.onnx_nodes[name] = OnnxNode(call, uses)
@@ -148,17 +148,26 @@ def compare_with_file(solver: OnnxSolver) -> parity.Difference:
     return worst
 
 
-def widen(solver: OnnxSolver, grow: Callable[[Tensor, int], Tensor]) -> None:
-    """Replace the parameters that grow with the classes by `grow(parameter, axis)`. Raises ExportError."""
+def resize_head(solver: OnnxSolver, resized: Callable[[Tensor, int], Tensor]) -> None:
+    """Replace the parameters that grow with the classes by `resized(parameter, axis)`. Raises ExportError."""
     plan = solver.onnx_plan
     if not plan.head:
         raise ExportError(
-            f"no linear layer or convolution makes the logits of {plan.path}, so that spare classes cannot be added: "
-            "export with --spare-classes 0"
+            f"no linear layer or convolution makes the logits of {plan.path}, so that their number cannot change: "
+            "give one with an output for each class, and export with --spare-classes 0"
         )
     with torch.no_grad():
         for name, axis in plan.head.items():
-            _put(solver, name, nn.Parameter(grow(solver.get_parameter(name), axis)))
+            _put(solver, name, nn.Parameter(resized(solver.get_parameter(name), axis)))
+
+
+def node_path(name: str) -> str:
+    """Path of the module for the node that a file calls `name`."""
+    return f"onnx_nodes.{_module_name(name)}"
+
+
+def _module_name(node: str) -> str:
+    return re.sub(r"\W+", "_", node).strip("_")
 
 
 def _torch_names(weights: Collection[str]) -> dict[str, str]:

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from reverie.device_runtime.coordinates import principal_coordinates
 from reverie.device_runtime.errors import ExportError
 
-Progress = Callable[[str, int, int, float], None]
-"""Called with (what is trained, step, steps in all, loss)."""
+Progress = Callable[[str, int, int, float | None], None]
+"""Called with (what is trained or computed, step, steps in all, loss or None)."""
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,16 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
-from reverie.device_runtime.bundle import MODELS
+from reverie.device_runtime.bundle import MODELS, Backbone
 from reverie.device_runtime.errors import ExportError
 from reverie.device_runtime.labels import check_labels
 from reverie.device_runtime.preprocess import Preprocessing
-from reverie.export.batch_statistics import train_statistics
+from reverie.export.backbone import cut_solver
+from reverie.export.batch_statistics import train_statistics, train_traced_statistics
 from reverie.export.exporter import Networks
 from reverie.export.factories import (
     build_network,
+    fit_classifier,
     is_onnx,
     load_weights,
     read_weights_file,
@@ -41,18 +43,24 @@ REFERENCE = {
     "discriminator": "reverie.export.networks:ReferenceDiscriminator",
 }
 RANGED = "reverie.export.networks:RangedGenerator"
+REFERENCE_ON_FEATURES = REFERENCE | {"generator": "reverie.export.networks:FeatureGenerator"}
 DESCRIPTION = "pretrained.json"
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Where networks come from: factory and weights file by model name, and what they were trained for."""
+    """Where networks come from: factory and weights file by model name, and what they were trained for.
+
+    `input_shape` is what the solver takes as its provider made it. Where that is cut by `backbone`, generator and
+    discriminator are on its features.
+    """
 
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     preprocessing: Preprocessing
     factories: Mapping[str, str]
     weights: Mapping[str, Path]
+    backbone: Backbone | None = None
     measured: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -81,6 +89,7 @@ def read_pretrained(folder: Path) -> Pretrained:
                 for name, factory in values["factories"].items()
             },
             weights={name: folder / values["weights"][name] for name in MODELS},
+            backbone=Backbone.from_json(values["backbone"]) if values.get("backbone") else None,
             measured=values["measured"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -96,42 +105,60 @@ def load_networks(
     its batch normalization uses the statistics of each batch.
     """
     check_labels(pretrained.classes, ExportError)
-    known = len(pretrained.classes)
-    slots = known + spare_classes
-    built, compared = {}, {}
-    for model in MODELS:
-        factory, path = pretrained.factories[model], pretrained.weights[model]
-        network = build_network(factory, pretrained.input_shape, slots)
-        require_own_memory(model, network)
-        if isinstance(network, OnnxSolver):
-            compared["the given .onnx file"] = figures(compare_with_file(network), FILE_BATCHES)
-        grows = takes_classes(factory)
-        weights = network.state_dict() if is_onnx(str(path)) else read_weights_file(path)
-        load_weights(network, weights, path, known, slots if grows else known)
-        if grows and spare_classes:
-            narrow = build_network(factory, pretrained.input_shape, known)
-            load_weights(narrow, weights, path)
-            require_same_for_known(model, narrow, network, pretrained.input_shape, known, slots)
-        if model == "solver" and not grows:
-            widen_classifier(network, pretrained.input_shape, known, slots)
-        if model == "solver" and batchnorm == "train":
-            if isinstance(network, OnnxSolver):
-                raise ExportError("--batchnorm train needs the solver as a torch module: a file keeps its statistics")
-            train_statistics(network)
-        built[model] = network if model == "solver" else with_code(network)
+    slots = len(pretrained.classes) + spare_classes
+    shape, front, compared = pretrained.input_shape, None, {}
+    solver = build_network(pretrained.factories["solver"], shape, slots)
+    if isinstance(solver, OnnxSolver):
+        if batchnorm == "train":
+            raise ExportError("--batchnorm train needs the solver as a torch module: a file keeps its statistics")
+        compared["the given .onnx file"] = figures(compare_with_file(solver), FILE_BATCHES)
+    _fit_weights(solver, "solver", pretrained, shape, slots)
+    if pretrained.backbone is not None:
+        front, solver = cut_solver(solver, pretrained.backbone, shape)
+        shape = front.feature_shape
+    if batchnorm == "train" and front is not None:
+        train_traced_statistics(solver, front.whole)
+    elif batchnorm == "train":
+        train_statistics(solver)
+    made = {}
+    for model in ("generator", "discriminator"):
+        network = build_network(pretrained.factories[model], shape, slots)
+        _fit_weights(network, model, pretrained, shape, slots)
+        made[model] = with_code(network)
     return Networks(
-        solver=built["solver"],
-        generator=built["generator"],
-        discriminator=built["discriminator"],
+        solver=solver,
+        generator=made["generator"],
+        discriminator=made["discriminator"],
         name=name,
         classes=pretrained.classes,
         slots=slots,
-        input_shape=pretrained.input_shape,
+        input_shape=shape,
         preprocessing=pretrained.preprocessing,
+        front=front,
         train=train,
         measured=dict(pretrained.measured),
         compared=compared,
     )
+
+
+def _fit_weights(
+    network: nn.Module, model: str, pretrained: Pretrained, input_shape: tuple[int, ...], slots: int
+) -> None:
+    """Fit the weights of one of the three into `network`, built for `slots` classes. Raises ExportError."""
+    known = len(pretrained.classes)
+    factory, path = pretrained.factories[model], pretrained.weights[model]
+    require_own_memory(model, network)
+    weights = network.state_dict() if is_onnx(str(path)) else read_weights_file(path)
+    grows = takes_classes(factory)
+    if model == "solver" and pretrained.backbone is not None and not grows:
+        fit_classifier(network, input_shape, known)
+    load_weights(network, weights, path, known, slots if grows else known)
+    if grows and slots > known:
+        narrow = build_network(factory, input_shape, known)
+        load_weights(narrow, weights, path)
+        require_same_for_known(model, narrow, network, input_shape, known, slots)
+    if model == "solver" and not grows:
+        widen_classifier(network, input_shape, known, slots)
 
 
 def merge_own(
@@ -143,8 +170,10 @@ def merge_own(
 ) -> Pretrained:
     """What `folder` holds, with the user's own factories and weights in place of its own. Raises ExportError.
 
-    `own` maps "solver", "solver_weights" and so on to what was given, or None. `stated` says how images become inputs.
+    `own` maps "solver", "solver_weights" and so on to what was given, or None; "backbone_until" to where the solver is
+    cut. `stated` says how images become inputs.
     """
+    until = own.get("backbone_until")
     for model in MODELS:
         holds_weights = model == "solver" and is_onnx(str(own.get(model)))
         if not holds_weights and (own.get(model) is None) != (own.get(f"{model}_weights") is None):
@@ -158,6 +187,16 @@ def merge_own(
         raise ExportError(f"{folder} was trained with a preprocessing of its own: state it to reverie pretrain")
     if folder is not None:
         base = read_pretrained(folder)
+        if until is not None:
+            raise ExportError(
+                f"{folder} is pretrained for its own inputs: give --backbone-until to reverie pretrain, or export "
+                "three networks of your own with it"
+            )
+        if base.backbone is not None and "solver" in factories:
+            raise ExportError(
+                f"the generator in {folder} makes features of the solver beside it: give another --solver to "
+                "reverie pretrain"
+            )
         return dataclasses.replace(
             base,
             classes=classes or base.classes,
@@ -172,4 +211,5 @@ def merge_own(
     if len(input_shape) != 3 or input_shape[0] not in {1, 3}:
         raise ExportError(f"input shape {input_shape} is not channels,height,width with 1 or 3 channels")
     how = Preprocessing(input_shape[1], input_shape[2], "grey" if input_shape[0] == 1 else "rgb", "stretch")
-    return Pretrained(classes, input_shape, with_stated(how, stated or {}), factories, weights)
+    backbone = None if until is None else Backbone(str(until))
+    return Pretrained(classes, input_shape, with_stated(how, stated or {}), factories, weights, backbone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -43,17 +44,20 @@ class Trainable:
         return {"rule": self.rule, "parameters": self.parameters, "of": self.of, "compute": round(self.compute, 4)}
 
 
-def select(solver: nn.Module, rule: str, inputs: Tensor) -> Trainable:
+def select(solver: nn.Module, rule: str, inputs: Tensor, of: Collection[str] | None = None) -> Trainable:
     """The parameters that `rule` names: "all", "last:N" layers, "head", "norm+bias", or a pattern of their names.
 
     The head, the last layer that forward calls, always trains: without it no new class could be learnt. `inputs`
-    (N, *S) are run once to see the order of the layers. Raises ExportError.
+    (N, *S) are run once to see the order of the layers. `of` names the parameters to choose from, all where it is not
+    given: behind a backbone, `solver` is the whole model, and only its rest can train. Raises ExportError.
     """
-    layers, operations = _layers_called(solver, inputs)
+    follow = statistics(solver)
+    parameters = {
+        name: value for name, value in solver.named_parameters() if name not in follow and (of is None or name in of)
+    }
+    layers, operations = _layers_called(solver, inputs, set(parameters))
     if not layers:
         raise ExportError("the solver calls no layer that has parameters: nothing can train")
-    follow = statistics(solver)
-    parameters = {name: value for name, value in solver.named_parameters() if name not in follow}
     owner = {name: layer for layer in layers for name in _own_parameters(solver, layer)}
     chosen = set(_own_parameters(solver, layers[-1]))
     if rule == "all":
@@ -87,13 +91,13 @@ def select(solver: nn.Module, rule: str, inputs: Tensor) -> Trainable:
     )
 
 
-def _layers_called(solver: nn.Module, inputs: Tensor) -> tuple[list[str], list[int]]:
-    """Paths of the modules that own parameters, as forward calls them, and the operations of each."""
+def _layers_called(solver: nn.Module, inputs: Tensor, of: set[str]) -> tuple[list[str], list[int]]:
+    """Paths of the modules that own parameters named in `of`, as forward calls them, and the operations of each."""
     called: list[str] = []
     hooks = [
         module.register_forward_pre_hook(lambda _module, _inputs, path=path: called.append(path))
         for path, module in solver.named_modules()
-        if _own_parameters(solver, path)
+        if of.intersection(_own_parameters(solver, path))
     ]
     counter = FlopCounterMode(display=False)
     try:

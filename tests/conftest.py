@@ -23,6 +23,7 @@ from reverie.device_runtime import store
 from reverie.device_runtime.bundle import MANIFEST
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.frames import extend_classes, read_frames, split
+from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.monitor import Monitor
 from reverie.device_runtime.report import accuracy
 from reverie.device_runtime.update import run_update
@@ -71,6 +72,12 @@ def bundle():
 
 
 @pytest.fixture(scope="session")
+def backbone_bundle():
+    """The small bundle with a backbone; the frames and test images of the other go with it."""
+    return FORMAT_1.with_name("format-1-backbone") / "bundle"
+
+
+@pytest.fixture(scope="session")
 def frames_folder():
     return FORMAT_1 / "frames"
 
@@ -108,7 +115,7 @@ def models(installed):
 
 @pytest.fixture(scope="session")
 def frames(models, frames_folder):
-    return read_frames(frames_folder, models.manifest.preprocessing, 5)
+    return read_frames(frames_folder, InputMaker(models.folder, models.manifest), 5)
 
 
 @pytest.fixture(scope="session")
@@ -160,7 +167,7 @@ def updated(models, frames, patient):
 @pytest.fixture(scope="session")
 def test_accuracy(models, test_folder):
     """models, labels → share of the test images of these labels that the solver gets right."""
-    tested = read_frames(test_folder, models.manifest.preprocessing, 1)
+    tested = read_frames(test_folder, InputMaker(models.folder, models.manifest), 1)
 
     def measure(some_models, labels):
         rows = np.isin(tested.labels, [tested.classes.index(label) for label in labels])

@@ -113,9 +113,9 @@ def scored_on(dataset: str, validation: bool) -> str:
 def _prepare(history: Samples, pretrained: Path, bundle: Path, slots: int, seed: int) -> None:
     from reverie.device_runtime.preprocess import Preprocessing
     from reverie.export.exporter import export_bundle
-    from reverie.export.historical import pretrain_arrays
     from reverie.export.pretrain import PretrainConfig
     from reverie.export.pretrained import load_networks, read_pretrained
+    from reverie.export.pretraining import pretrain_arrays
 
     classes = tuple(str(c) for c in np.unique(history.labels))
     if not pretrained.exists():

@@ -103,6 +103,23 @@ def box_command(bundle: Path, frames: Path, images: Path, home: Path | None, as_
         print_box(Console(), result)
 
 
+@command.command("clips")
+@click.option("--known", multiple=True, required=True, type=click.Path(path_type=Path), help="Clip of a known class.")
+@click.option("--new", multiple=True, required=True, type=click.Path(path_type=Path), help="Clip of one to learn.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--most", default=100, show_default=True, type=click.IntRange(2), help="Most frames of half a clip.")
+def clips_command(known: tuple[Path, ...], new: tuple[Path, ...], output: Path, most: int) -> None:
+    """Cut video clips, each named for what it shows, into images for `pretrain` and `bench box`.
+
+    The first half of a known clip goes to OUTPUT/historical, of a new one to OUTPUT/frames, the second half of all to
+    OUTPUT/test. Give --known and --new once for each clip.
+    """
+    from reverie.tools.clips import split_clips
+
+    for part, count in split_clips(known, new, output, most).items():
+        click.echo(f"{output / part}: {count} images")
+
+
 @command.command("demo-bundle")
 @data_option
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")

@@ -21,9 +21,9 @@ TEST_IMAGES = 200
 def make_demo(data: Path, output: Path, seed: int, console: Console) -> None:
     """Write `output`/bundle, frames/LABEL/*.png and test/LABEL/*.png; `output` must not exist."""
     from reverie.export.exporter import export_bundle
-    from reverie.export.historical import pretrain_arrays
     from reverie.export.pretrain import PretrainConfig
     from reverie.export.pretrained import load_networks
+    from reverie.export.pretraining import pretrain_arrays
 
     if output.exists():
         raise ExportError(f"{output} exists already: remove it or choose another --output")

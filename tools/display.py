@@ -14,6 +14,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reverie.device_runtime.bundle import Manifest
     from reverie.device_runtime.monitor import Listener, Progress
 
 
@@ -44,12 +45,19 @@ def update_progress(console: Console, title: str) -> Iterator[Listener]:
         yield listen
 
 
-def step_progress(console: Console) -> Callable[[str, int, int, float], None]:
+def describe_backbone(manifest: Manifest) -> str:
+    """One line on a bundle's backbone."""
+    until = manifest.backbone.until if manifest.backbone else "none"
+    shape = "x".join(map(str, manifest.input_shape))
+    return f"backbone:    the solver's frozen front, until {until}; inputs are its features, {shape}"
+
+
+def step_progress(console: Console) -> Callable[[str, int, int, float | None], None]:
     """For pretraining: a line at the start, the middle and the end of what is trained."""
 
-    def listen(what: str, step: int, steps: int, loss: float) -> None:
+    def listen(what: str, step: int, steps: int, loss: float | None) -> None:
         if step in {1, steps} or step % max(1, steps // 10) == 0:
-            console.print(f"{what:10} step {step:>6}/{steps}  loss {loss:.3f}")
+            console.print(f"{what:10} step {step:>6}/{steps}" + ("" if loss is None else f"  loss {loss:.3f}"))
 
     return listen
 

@@ -31,6 +31,12 @@ from reverie.tools.options import comma_separated, dimensions, preprocessing_opt
 )
 @click.option("--solver", help="Factory of your own solver, package.module:factory, or model.onnx.")
 @click.option("--solver-weights", type=click.Path(path_type=Path))
+@click.option(
+    "--backbone-until",
+    metavar="MODULE.PATH",
+    help="Freeze all of your own solver before this module, or node of a model.onnx; your generator and discriminator "
+    "are on its features.",
+)
 @click.option("--generator", help="Factory of your own generator.")
 @click.option("--generator-weights", type=click.Path(path_type=Path))
 @click.option("--discriminator", help="Factory of your own discriminator.")

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from reverie.tools.display import describe_backbone
 from reverie.tools.options import json_option
 
 
@@ -33,6 +34,8 @@ def command(bundle: Path, as_json: bool) -> None:
     beside = _preprocessing_beside(manifest.unknown.get("measured"))
     if beside:
         console.print(beside, markup=False, highlight=False)
+    if manifest.backbone is not None:
+        console.print(describe_backbone(manifest), markup=False)
     models = Table("model", "parameters")
     for name, tensors in manifest.tensors.items():
         count = 0

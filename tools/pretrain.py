@@ -22,6 +22,14 @@ from reverie.tools.options import comma_separated, dimensions, preprocessing_opt
     callback=comma_separated,
     help="Class names in the order of the solver's outputs.  [default: the alphabet's]",
 )
+@click.option(
+    "--backbone-until",
+    metavar="MODULE.PATH",
+    help="Freeze all of --solver before this module, or node of a model.onnx; what is behind it, and the GAN, train on "
+    "the features that enter it. With --solver-weights, or from a file, a solver with as many outputs as there are "
+    "classes keeps its head as it is; any other, say one for ImageNet, gets a new last linear layer for the classes of "
+    "IMAGES, trained on the features.",
+)
 @click.option("--solver-epochs", default=8, show_default=True, type=click.IntRange(1))
 @click.option("--gan-steps", default=4000, show_default=True, type=click.IntRange(1))
 @preprocessing_options
@@ -33,6 +41,7 @@ def command(
     solver: str | None,
     solver_weights: Path | None,
     classes: tuple[str, ...],
+    backbone_until: str | None,
     solver_epochs: int,
     gan_steps: int,
     seed: int,
@@ -40,8 +49,8 @@ def command(
     compare: tuple[str, Path] | None,
 ) -> None:
     """Train a reference solver, or your own, and a GAN on IMAGES/LABEL/*.png|jpg."""
-    from reverie.export.historical import pretrain_folder
     from reverie.export.pretrain import PretrainConfig, few_generated
+    from reverie.export.pretraining import pretrain_folder
     from reverie.tools.display import step_progress
 
     console = Console()
@@ -57,6 +66,7 @@ def command(
         stated=stated,
         compare=compare,
         order=classes,
+        backbone_until=backbone_until,
     )
     console.print(f"solver: {described.measured['validation_accuracy']:.1%} of the validation images are right")
     console.print("generator, share of each class among its samples as the solver sees them:")

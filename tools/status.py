@@ -23,7 +23,7 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
     """Show the generation in service, its classes, spare slots, the result of its update, and one in progress."""
     from reverie.device_runtime import store, transaction
     from reverie.device_runtime.bundle import read_manifest
-    from reverie.tools.display import print_report
+    from reverie.tools.display import describe_backbone, print_report
 
     generation = store.read_generation(home)
     manifest = read_manifest(home / "bundles" / generation.bundle)
@@ -37,11 +37,14 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
     if as_json:
         values = generation.to_json() | {"spare_slots": spare, "generations": store.generations(home)}
         update = updates[-1].to_json() | {"running": busy} if updates else None
+        values |= {"backbone": manifest.backbone and manifest.backbone.until, "input_shape": manifest.input_shape}
         click.echo(json.dumps(values | {"report": report, "update": update}))
         return
     click.echo(f"in service:  generation {generation.name} of {manifest.name}, since {generation.created}")
     click.echo(f"classes:     {', '.join(generation.classes)}")
     click.echo(f"spare slots: {spare}")
+    if manifest.backbone is not None:
+        click.echo(describe_backbone(manifest))
     click.echo(f"generations: {', '.join(store.generations(home))}")
     if updates:
         click.echo(f"last update: {_state(updates[-1], busy, home)}")

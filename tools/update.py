@@ -15,6 +15,8 @@ from reverie.tools.options import home_option, json_option, seed_option
 
 if TYPE_CHECKING:
     from reverie.device_runtime.config import UpdateConfig
+    from reverie.device_runtime.journal import Journal
+    from reverie.device_runtime.monitor import Listener
 
 
 @click.command("update")
@@ -72,25 +74,21 @@ def command(
 
 def _update(home: Path, frames: Path | None, config: UpdateConfig, restart: bool, keep: int, as_json: bool) -> None:
     from reverie.device_runtime import store, transaction
-    from reverie.device_runtime.bundle import read_manifest
-    from reverie.device_runtime.frames import read_frames
     from reverie.tools.display import print_report, update_progress
 
     console = Console(stderr=as_json)
-    with transaction.changing(home) as journal:
+    with transaction.changing(home) as journal, update_progress(console, "update") as listener:
         if restart:
             transaction.drop(home, journal)
         if frames is not None:
-            how = read_manifest(home / "bundles" / store.read_generation(home).bundle).preprocessing
-            transaction.begin(home, journal, read_frames(frames, how, config.min_images), config)
+            _begin(home, journal, frames, config, listener)
         elif restart:
             console.print(f"{home} has no update in progress any more", highlight=False, soft_wrap=True)
             return
         cut_off = journal.in_progress()
         if cut_off is not None and cut_off.stage:
             console.print(f"going on in {cut_off.stage} after step {cut_off.step}", highlight=False)
-        with update_progress(console, "update") as listener:
-            generation = transaction.go_on(home, journal, listener, keep=keep)
+        generation = transaction.go_on(home, journal, listener, keep=keep)
     report = store.read_report(home, generation.name)
     if as_json:
         click.echo(json.dumps(generation.to_json() | {"report": report}))
@@ -98,3 +96,18 @@ def _update(home: Path, frames: Path | None, config: UpdateConfig, restart: bool
     if report is not None:
         print_report(console, report)
     console.print(f"{home} now serves generation {generation.name}: {', '.join(generation.classes)}")
+
+
+def _begin(home: Path, journal: Journal, frames: Path, config: UpdateConfig, listener: Listener) -> None:
+    """Make inputs of the frames and store them; the backbone is out of memory before the update goes on."""
+    from reverie.device_runtime import store, transaction
+    from reverie.device_runtime.bundle import read_manifest
+    from reverie.device_runtime.frames import read_frames
+    from reverie.device_runtime.inputs import InputMaker
+    from reverie.device_runtime.monitor import Monitor
+
+    bundle = home / "bundles" / store.read_generation(home).bundle
+    monitor = Monitor(listener)
+    with monitor.stage("frames") as reading:
+        read = read_frames(frames, InputMaker(bundle, read_manifest(bundle)), config.min_images, monitor.step)
+    transaction.begin(home, journal, read, config, reading)

@@ -17,7 +17,7 @@ from reverie.device_runtime.bundle import read_verified
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.disk import Operation
 from reverie.device_runtime.frames import Frames
-from reverie.device_runtime.monitor import Progress
+from reverie.device_runtime.monitor import Progress, StageRecord
 
 PARTS = ("solver", "generator", "discriminator")
 
@@ -62,7 +62,7 @@ def small(config: UpdateConfig) -> UpdateConfig:
 def begin(home: Path, frames: Frames, config: UpdateConfig) -> None:
     """Store an update in `home`."""
     with transaction.changing(home) as journal:
-        transaction.begin(home, journal, frames, config)
+        transaction.begin(home, journal, frames, config, StageRecord())
 
 
 def go_on(home: Path, save_seconds: float = 0.0) -> store.Generation:

@@ -12,6 +12,7 @@ from reverie.device_runtime import disk, store, transaction
 from reverie.device_runtime.errors import TrainingError, UpdateError
 from reverie.device_runtime.frames import Frames
 from reverie.device_runtime.home import UPDATE
+from reverie.device_runtime.monitor import StageRecord
 
 
 def test_after_three_failed_attempts_at_the_same_point_the_update_is_given_up(cut, journal):
@@ -97,7 +98,7 @@ def test_cut_off_between_the_pointer_and_the_journal_the_next_update_finishes_it
         go_on(cut)
     with transaction.changing(cut) as journal:
         assert journal.in_progress() is not None
-        transaction.begin(cut, journal, frames, replace(tiny, seed=5))
+        transaction.begin(cut, journal, frames, replace(tiny, seed=5), StageRecord())
         assert [update.outcome for update in journal.updates()] == ["in service", None]
         assert transaction.go_on(cut, journal).name == "0002"
 

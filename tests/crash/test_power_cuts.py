@@ -27,6 +27,7 @@ from reverie.device_runtime import disk, store, transaction
 from reverie.device_runtime.checkpoints import Checkpoints
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.frames import Frames
+from reverie.device_runtime.monitor import StageRecord
 
 CUTS = int(os.environ.get("REVERIE_POWER_CUTS", "200"))
 SHUTDOWN = 0x8004587D
@@ -147,7 +148,7 @@ def test_no_power_cut_loses_what_was_synced_or_leaves_half_of_anything(power_dis
             with transaction.changing(home) as journal:
                 if journal.in_progress() is None:
                     seed = len(journal.updates()) + 1
-                    transaction.begin(home, journal, frames, UpdateConfig(seed=seed))
+                    transaction.begin(home, journal, frames, UpdateConfig(seed=seed), StageRecord())
                     tell("saved", seed, 0, 0)
                 generation = transaction.go_on(home, journal, save_seconds=0.0)
                 tell("serves", int(generation.name))

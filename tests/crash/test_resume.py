@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +11,14 @@ import pytest
 from crash_support import Killed, begin, cut_after, entries, go_on, small, weights
 
 from reverie.device_runtime import disk, store, transaction
+from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.checkpoints import Checkpoints
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.errors import UpdateError
+from reverie.device_runtime.frames import read_frames
 from reverie.device_runtime.home import UPDATE
+from reverie.device_runtime.inputs import InputMaker
+from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.monitor import STAGES, Monitor
 
 
@@ -32,7 +37,7 @@ def test_update_cut_off_in_a_stage_resumes_to_identical_weights(cut, uncut, jour
     assert entries(cut) == uncut.entries
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "replay"])
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in {"frames", "replay"}])
 def test_stages_that_were_done_are_not_run_again(cut, stage):
     cut_after(cut, stage, 2)
     seen = []
@@ -162,6 +167,29 @@ def test_frames_that_were_damaged_on_disk_are_never_learnt(cut, journal, damage)
     with pytest.raises(UpdateError, match="its stored frames are damaged"):
         go_on(cut)
     assert journal.updates()[-1].outcome == "given up"
+
+
+def test_features_of_a_backbone_are_computed_once_and_stored_and_it_resumes_to_identical_weights(
+    backbone_bundle, frames_folder, tiny, fast_folder, monkeypatch
+):
+    home = fast_folder / "home"
+    store.install(backbone_bundle, home)
+    (bundle,) = home.glob("bundles/*")
+    features = read_frames(frames_folder, InputMaker(bundle, read_manifest(bundle)), 5)
+    begin(home, features, tiny)
+    whole = shutil.copytree(home, fast_folder / "whole")
+    go_on(whole)
+    # From here on there is no backbone to compute features with.
+    monkeypatch.setattr("reverie.device_runtime.inputs.Graph", None)
+    for stage, step in (("replay", 1), ("fine-tune", 2), ("synthesis", 2), ("retrain", 2), ("generative update", 2)):
+        cut_after(home, stage, step)
+        with closing(Journal(home)) as journal:
+            stored = Checkpoints(home / UPDATE, journal).load("frames")
+        assert stored["inputs"].tobytes() == features.inputs.tobytes()
+    assert features.inputs.shape[1:] == (64,)
+    go_on(home)
+    assert weights(home) == weights(whole)
+    assert entries(home) == entries(whole)
 
 
 def test_frames_and_states_are_private_to_the_owner_and_gone_after_the_update(cut, uncut):

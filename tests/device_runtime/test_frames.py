@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.frames import Frames, extend_classes, read_frames, split
+from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.labels import check_label
 
 characters = st.characters(categories=("L", "N", "P", "S", "M"), exclude_characters="/\\")
@@ -109,6 +110,6 @@ def test_hidden_folders_and_other_files_are_not_labels(tmp_path, models, frames_
             (tmp_path / name / file.name).write_bytes(file.read_bytes())
     (tmp_path / "notes.txt").touch()
     (tmp_path / "bag/notes.txt").touch()
-    read = read_frames(tmp_path, models.manifest.preprocessing, 5)
+    read = read_frames(tmp_path, InputMaker(models.folder, models.manifest), 5)
     assert read.classes == ("bag",)
     assert len(read.inputs) == 5

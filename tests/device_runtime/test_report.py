@@ -67,7 +67,7 @@ def test_the_report_survives_json_and_names_every_stage(updated, patient):
     text = json.dumps(values, allow_nan=False)
     again = json.loads(text)
     assert json.dumps(again) == text
-    assert list(again["stages"]) == list(STAGES)
+    assert list(again["stages"]) == list(STAGES)[1:], "all but the reading of the frames"
     assert all(stage["seconds"] >= 0 and stage["peak_bytes"] > 1 << 20 for stage in again["stages"].values())
     assert again["agreement"] == updated.report.agreement
     assert again["coverage"] == updated.report.coverage

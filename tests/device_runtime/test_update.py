@@ -22,7 +22,7 @@ def test_all_stages_run_in_order_and_change_every_network_but_the_pretrained_one
     before = {part: {n: w.copy() for n, w in getattr(models, part).items()} for part in PARTS}
     monitor = Monitor()
     updated = run_update(models, frames, quick if form == "default" else quick.literal(), monitor)
-    assert list(monitor.records) == list(STAGES)
+    assert list(monitor.records) == list(STAGES)[1:], "all but the reading of the frames"
     assert [record.steps for record in monitor.records.values()] == [1, 6, 2, 4, 3]
     assert all(np.isfinite(record.losses).all() for record in monitor.records.values())
     assert updated.models.classes == ("sandal", "t-shirt", "trouser", "bag", "sneaker")

@@ -58,25 +58,28 @@ def examples(at):
     return Examples(inputs.numpy(), targets.numpy(), np.ones(BATCH, np.float32))
 
 
+def fit_in_torch(solver, draw, config):
+    """Weights and running statistics of `solver` after torch's own loop on what `draw` makes of each step."""
+    module = graphs.SolverTraining(copy.deepcopy(solver).double()).train()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=config.learning_rate, eps=1e-8, weight_decay=0)
+    cooling = max(1, round(config.cooling * config.steps))
+    for at in range(config.steps):
+        optimizer.param_groups[0]["lr"] = config.learning_rate * min(1.0, (config.steps - at) / cooling)
+        inputs, targets, each = (torch.from_numpy(value).double() for value in draw(at))
+        loss, _ = module(inputs, targets, each / len(each), torch.ones_like(each), torch.ones(targets.shape[1]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return {name: value for name, value in module.state_dict().items() if "num_batches" not in name}
+
+
 def test_a_fit_ends_in_torchs_weights_and_running_statistics(learning):
     solver, folder = learning
     models = store.load_models(folder / "home", store.read_generation(folder / "home"))
     config = dataclasses.replace(UpdateConfig().fine_tune, steps=STEPS, batch=BATCH, window=100)
     ours = fit(models, [Source(lambda at, _: examples(at), 1.0)], np.ones(SLOTS, np.float32), config, _in_a_stage())
 
-    module = graphs.SolverTraining(copy.deepcopy(solver).double()).train()
-    optimizer = torch.optim.AdamW(module.parameters(), lr=config.learning_rate, eps=1e-8, weight_decay=0)
-    cooling = max(1, round(config.cooling * STEPS))
-    for at in range(STEPS):
-        optimizer.param_groups[0]["lr"] = config.learning_rate * min(1.0, (STEPS - at) / cooling)
-        drawn = [torch.from_numpy(value).double() for value in (examples(at).inputs, examples(at).targets)]
-        loss, _ = module(
-            *drawn, torch.full((BATCH,), 1 / BATCH).double(), torch.ones(BATCH).double(), torch.ones(SLOTS)
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    theirs = {name: value for name, value in module.state_dict().items() if "num_batches" not in name}
+    theirs = fit_in_torch(solver, examples, config)
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
         np.testing.assert_allclose(ours[name], value.numpy(), rtol=1e-3, atol=1e-4, err_msg=name)

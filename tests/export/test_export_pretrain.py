@@ -17,7 +17,7 @@ from workstation_support import CLASSES, TinyDiscriminator, TinyGenerator, TinyS
 
 from reverie.device_runtime.coordinates import principal_coordinates
 from reverie.device_runtime.errors import ExportError
-from reverie.export.historical import read_historical
+from reverie.export.historical import find_historical, read_images
 from reverie.export.pretrain import PretrainConfig, accuracy, class_coverage, pretrain, split_validation
 
 LABELS = ("bolt", "nut", "washer")
@@ -77,13 +77,15 @@ def test_pictures_become_a_solver_that_a_box_serves(reverie, workspace, colour):
 def test_inputs_read_from_class_folders_are_their_pixels_between_minus_one_and_one(workspace):
     write_pictures(workspace / "pictures", colour=False, each=3)
     (workspace / "pictures/.thumbnails").mkdir()
-    inputs, labels, classes, how = read_historical(workspace / "pictures", None)
-    assert (classes, how.colour, how.resize) == (LABELS, "grey", "exact")
-    assert labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    found = find_historical(workspace / "pictures", None)
+    inputs = np.concatenate([*read_images(found)])
+    assert (found.classes, found.how.colour, found.how.resize) == (LABELS, "grey", "exact")
+    assert found.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     expected = np.stack([picture(at, colour=False, seed=seed) for at in range(3) for seed in range(3)])
     np.testing.assert_allclose(inputs[:, 0] * 127.5 + 127.5, expected, atol=1e-4)
-    resized, _, _, how = read_historical(workspace / "pictures", (10, 12))
-    assert (resized.shape, how.resize) == ((9, 1, 10, 12), "stretch")
+    found = find_historical(workspace / "pictures", (10, 12))
+    resized = np.concatenate([*read_images(found)])
+    assert (resized.shape, found.how.resize) == ((9, 1, 10, 12), "stretch")
     np.testing.assert_allclose(resized.mean(axis=(1, 2, 3)), inputs.mean(axis=(1, 2, 3)), atol=0.01)
 
 

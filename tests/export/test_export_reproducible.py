@@ -15,8 +15,8 @@ from workstation_support import EPOCH, TINY, example_networks
 
 from reverie.device_runtime.bundle import MANIFEST, read_manifest
 from reverie.device_runtime.preprocess import Preprocessing
-from reverie.export.historical import pretrain_arrays
 from reverie.export.pretrain import PretrainConfig
+from reverie.export.pretraining import pretrain_arrays
 
 EXPORT = """
 import sys

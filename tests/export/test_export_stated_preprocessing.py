@@ -10,7 +10,7 @@ from workstation_support import class_folders
 
 from reverie.device_runtime.errors import ExportError
 from reverie.device_runtime.preprocess import COLOURS, INTERPOLATIONS, Preprocessing, image_to_input
-from reverie.export.historical import read_historical
+from reverie.export.historical import find_historical, read_images
 from reverie.export.preprocessing import input_range, with_stated
 from reverie.export.pretrained import merge_own
 
@@ -89,8 +89,8 @@ def test_the_preprocessing_of_own_networks_is_stated_to_export(tmp_path):
 def test_images_of_other_sizes_are_cut_only_where_a_size_is_given(tmp_path, photos):
     folder = class_folders(tmp_path / "photos", photos)
     with pytest.raises(ExportError, match="give --size HEIGHT,WIDTH"):
-        read_historical(folder, None, {"resize": 20})
-    inputs, *_ = read_historical(folder, (16, 12), {"resize": 20})
+        find_historical(folder, None, {"resize": 20})
+    inputs = np.concatenate([*read_images(find_historical(folder, (16, 12), {"resize": 20}))])
     assert inputs.shape == (8, 3, 16, 12)
 
 
@@ -103,11 +103,11 @@ def test_options_that_cannot_be_read_are_wrong_usage(reverie, options):
 
 def test_classes_come_in_the_order_of_the_solvers_outputs(tmp_path, photos):
     folder = class_folders(tmp_path / "photos", photos, 2)
-    _, labels, classes, _ = read_historical(folder, (16, 12), {}, ("cup", "cat"))
-    assert (classes, labels.tolist()) == (("cup", "cat"), [0, 0, 1, 1])
+    found = find_historical(folder, (16, 12), {}, ("cup", "cat"))
+    assert (found.classes, found.labels.tolist()) == (("cup", "cat"), [0, 0, 1, 1])
     for wrong in (("cup",), ("cup", "cat", "pen"), ("cup", "cup")):
         with pytest.raises(ExportError, match=r"are not the folders in .*, cat, cup: name each once"):
-            read_historical(folder, (16, 12), {}, wrong)
+            find_historical(folder, (16, 12), {}, wrong)
 
 
 def test_the_options_offer_what_the_preprocessing_knows():

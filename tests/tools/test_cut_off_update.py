@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from reverie.device_runtime import home as home_module
 from reverie.device_runtime import store, transaction
 from reverie.device_runtime.home import locked
+from reverie.device_runtime.inputs import InputMaker
 
 RUN = "from reverie.tools.cli import main; main()"
 
@@ -69,17 +71,25 @@ def test_a_lock_is_released_by_a_crash_and_held_only_while_a_command_changes_the
 
 
 @pytest.fixture
-def stopped(reverie, home, frames_folder, monkeypatch):
-    """An update that was stopped before its first step."""
+def stop(reverie, frames_folder, monkeypatch):
+    """Begin an update of a home that is stopped before its first step."""
 
-    def stop(*_):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(transaction, "run_update", stop)
-        done = reverie("update", "--home", home, "--frames", frames_folder, "--max-minutes", "0.00001")
-    assert done.code == 130
-    return home
+    def begin(home):
+        with monkeypatch.context() as patch:
+            patch.setattr(transaction, "run_update", interrupt)
+            done = reverie("update", "--home", home, "--frames", frames_folder, "--max-minutes", "0.00001")
+        assert done.code == 130
+        return home
+
+    return begin
+
+
+@pytest.fixture
+def stopped(home, stop):
+    return stop(home)
 
 
 def test_going_on_needs_no_frames_and_ends_as_any_update_does(reverie, stopped):
@@ -142,3 +152,21 @@ def test_options_of_a_new_update_need_its_frames(reverie, stopped):
     done = reverie("update", "--home", stopped, "--literal")
     assert done.code == 2
     assert "need --frames" in done.err
+
+
+def test_behind_a_backbone_the_features_are_stored_and_the_report_counts_how_long_they_took(
+    reverie, stop, backbone_bundle, tmp_path, monkeypatch
+):
+    store.install(backbone_bundle, tmp_path / "home")
+    home = stop(tmp_path / "home")
+    (stored,) = (home / "update").glob("frames-*.npz")
+    with np.load(stored) as arrays:
+        images, shape = len(arrays["inputs"]), arrays["inputs"].shape[1:]
+        seconds = arrays["monitor"][1]
+    assert shape == (64,)
+    monkeypatch.setattr(InputMaker, "_of", None)
+    done = reverie("update", "--home", home, "--json")
+    assert done.code == 0, done
+    reading = json.loads(done.out)["report"]["stages"]["frames"]
+    assert reading["steps"] == images
+    assert reading["seconds"] > seconds > 0

@@ -10,6 +10,7 @@ import pytest
 from reverie.device_runtime import store
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.frames import read_frames
+from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.monitor import STAGES
 from reverie.tools.cli import VERBS
 
@@ -41,7 +42,7 @@ def test_predict_prints_one_json_object_a_line_for_every_image_below_a_folder(re
     done = reverie("predict", test_folder, "--home", home, "--json")
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert [line["file"] for line in lines] == [str(p) for p in sorted(test_folder.rglob("*.png"))]
-    tested = read_frames(test_folder, models.manifest.preprocessing, 1)
+    tested = read_frames(test_folder, InputMaker(models.folder, models.manifest), 1)
     logits = models.solver_graph.run({"input": tested.inputs})["logits"][:, :3].astype(np.float64)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     for line, row in zip(lines, expected, strict=True):
