@@ -89,7 +89,7 @@ class RetrainConfig:
 
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=300, learning_rate=5e-4, cooling=1.0))
     replay: float = 1.0
-    live: float = 1.5
+    live: float = 2.0
     synthesised: float = 0.17
     """Weight of all synthesised inputs, relative to that of all generated ones."""
 
@@ -116,7 +116,7 @@ class GenerativeConfig:
     """Principal coordinates kept in the noise of a reproduced input; fresh noise in the rest keeps it from
     learning inputs by heart."""
     class_consistency: float = 0.3
-    """Weight of the updated solver's cross-entropy for the class of each live code."""
+    """Weight of the updated solver's cross-entropy for the class of each code."""
     average: float = 0.99
     """Decay of the running average of the generator's weights; 0 keeps the last step's."""
 

@@ -126,8 +126,7 @@ def draw_round(
         labels=np.concatenate([labels, known_labels]),
         anchor=np.concatenate([inputs, rehearsed]),
         anchor_weight=anchor_weight.astype(np.float32),
-        class_weight=np.float32(config.class_consistency)
-        * np.concatenate([_share(len(rows)), np.zeros(half, np.float32)]),
+        class_weight=np.float32(config.class_consistency) * np.concatenate([_share(len(rows)), _share(half)]),
         live_inputs=np.concatenate([inputs, rehearsed]) if config.replay_as_live else inputs,
         live_labels=np.concatenate([labels, known_labels]) if config.replay_as_live else labels,
     )

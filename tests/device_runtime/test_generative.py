@@ -69,6 +69,8 @@ def test_half_of_a_round_is_live_and_the_other_half_of_known_classes(models, liv
     np.testing.assert_allclose(held, CONFIG.anchor / half, rtol=1e-6)
     np.testing.assert_array_equal(now.live_inputs, now.anchor)
     np.testing.assert_array_equal(now.live_labels, now.labels)
+    shares = [now.class_weight[part].sum() for part in (is_live, ~is_live)]
+    np.testing.assert_allclose(shares, CONFIG.class_consistency, rtol=1e-5)
 
 
 def test_the_literal_round_shows_live_inputs_alone_as_live(models, live, coordinates):

@@ -29,7 +29,7 @@ def search(models, trained):
     """search → the graph, its source's name, a value to differentiate at and all other inputs."""
 
     def make(name):
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(5)  # inputs whose steepest slopes lie off the kinks of ReLU and pooling
         code = one_hot(REFERENCES, models.manifest.slots)
         noise, _ = draw_noise(models, len(REFERENCES), rng, balance=True)
         start = 0.5 * rng.standard_normal((len(REFERENCES), *models.manifest.input_shape)).astype(np.float32)
