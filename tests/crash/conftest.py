@@ -29,7 +29,7 @@ class Uncut(NamedTuple):
     report: dict
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def brief_report():
     """The figures of the report do not matter here, and they take longer than such a short update."""
     with pytest.MonkeyPatch.context() as patch:
