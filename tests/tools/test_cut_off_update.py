@@ -16,7 +16,11 @@ from reverie.device_runtime import store, transaction
 from reverie.device_runtime.home import locked
 from reverie.device_runtime.inputs import InputMaker
 
-RUN = "from reverie.tools.cli import main; main()"
+# Ctrl-C as on a terminal, also where the tests run in the background and inherit that it is ignored.
+RUN = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from reverie.tools.cli import main; main()"
+)
 
 
 @pytest.fixture
