@@ -32,7 +32,9 @@ def _load_onnxruntime() -> tuple[Any, Any]:
     """
     spec = importlib.util.find_spec("onnxruntime")
     if spec is None or not spec.submodule_search_locations:
-        raise EngineError("onnxruntime-training is not installed: pip install 'reverie[engine]'")
+        raise EngineError(
+            "onnxruntime-training is not installed: pip install --no-deps onnxruntime-training-cpu==1.19.2"
+        )
     folder = Path(next(iter(spec.submodule_search_locations))) / "training"
     if not folder.is_dir():
         raise EngineError(

@@ -153,6 +153,8 @@ def read_weights_file(path: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
         return dict(loaded.get("state_dict", loaded))
+    except FileNotFoundError:
+        raise ExportError(f"there is no file {path}: check the path of the weights") from None
     except Exception as error:
         raise ExportError(
             f"cannot read weights from {path} ({type(error).__name__}): give a state dict as .safetensors or .pt"

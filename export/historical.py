@@ -68,7 +68,9 @@ def read_images(historical: Historical) -> Iterator[np.ndarray]:
 
 def _class_folders(folder: Path, classes: tuple[str, ...]) -> list[Path]:
     """The folders in `folder` in the order of `classes`, or else of the alphabet. Raises ExportError."""
-    folders = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".") if folder.is_dir() else []
+    if not folder.is_dir():
+        raise ExportError(f"{folder} is no folder: give one with a folder of images for each class")
+    folders = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
     if len(folders) < 2:
         raise ExportError(f"{folder} needs a folder of images for each of at least two classes")
     names = tuple(path.name for path in folders)

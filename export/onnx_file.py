@@ -69,6 +69,8 @@ def read_onnx(path: Path, input_shape: tuple[int, ...]) -> OnnxFile:
         onnx.checker.check_model(model)
     except ExportError:
         raise
+    except FileNotFoundError:
+        raise ExportError(f"there is no file {path}: check the path of the model") from None
     except Exception as error:
         raise ExportError(f"cannot read {path} ({first_line(error)}): give a model in ONNX format") from error
     image = _the_image(model.graph, path)

@@ -62,16 +62,17 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; what was in service stays in service", err=True)
+        click.echo("interrupted; nothing was changed", err=True)
         sys.exit(130)
     except ReverieError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
         if error.name not in WORKSTATION_PACKAGES:
             raise
-        _fail(f"{error.name} is not installed: this needs the workstation half, pip install 'reverie[workstation]'")
+        _fail(f"{error.name} is not installed: this needs the workstation half, the extra `workstation` of Reverie")
     except OSError as error:
-        _fail(f"{error.filename or 'a file'}: {error.strerror or error}; what was in service stays in service")
+        what = f"{error.filename or 'a file'}: {error.strerror or error}"
+        _fail(f"{what}; check the path, its permissions and the space left")
 
 
 def _fail(message: str) -> NoReturn:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from reverie.device_runtime.bundle import Manifest
     from reverie.device_runtime.monitor import Listener, Progress
+    from reverie.device_runtime.preprocess import Preprocessing
 
 
 @contextmanager
@@ -50,6 +51,23 @@ def describe_backbone(manifest: Manifest) -> str:
     until = manifest.backbone.until if manifest.backbone else "none"
     shape = "x".join(map(str, manifest.input_shape))
     return f"backbone:    the solver's frozen front, until {until}; inputs are its features, {shape}"
+
+
+def describe_preprocessing(how: Preprocessing) -> str:
+    """In words, how an image becomes an input."""
+    size = f"{how.height}x{how.width}"
+    resize = {
+        "exact": f"of exactly {size}",
+        "stretch": f"stretched to {size} ({how.interpolation})",
+        "shorter": f"shorter side to {how.shorter}, middle {size} cut out ({how.interpolation})",
+    }[how.resize]
+    return f"{how.colour} image {resize}, (pixel - {_short(how.mean)}) / {_short(how.scale)}, {how.layout}"
+
+
+def _short(numbers: float | tuple[float, ...]) -> str:
+    if isinstance(numbers, tuple):
+        return f"({', '.join(map(_short, numbers))})"
+    return f"{numbers:.6g}"
 
 
 def step_progress(console: Console) -> Callable[[str, int, int, float | None], None]:
@@ -90,8 +108,8 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
         classes.add_row(row["label"], str(row["frames"]), str(row["held_out"]), before, after)
     console.print(classes)
     console.print(
-        f"Kept: on inputs generated for the classes known before, the updated solver agrees with the previous one "
-        f"in {report['agreement']:.1%}."
+        f"Kept, as far as generated inputs tell: of those of the classes known before, the updated solver agrees "
+        f"with the previous one in {report['agreement']:.1%}."
     )
     stages = Table(title="Stages", title_justify="left")
     for heading in ("stage", "steps", "last loss", "seconds", "peak memory"):

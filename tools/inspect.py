@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from reverie.tools.display import describe_backbone
+from reverie.tools.display import describe_backbone, describe_preprocessing
 from reverie.tools.options import json_option
 
 
@@ -30,7 +30,7 @@ def command(bundle: Path, as_json: bool) -> None:
     total = sum(record.size for record in manifest.files.values())
     console.print(f"{manifest.name}, format {manifest.format}, made {manifest.created}, {total / 1e6:.1f} MB")
     console.print(f"classes: {', '.join(manifest.classes)}, and {manifest.slots - len(manifest.classes)} spare")
-    console.print(f"input: {manifest.input_shape}, {manifest.preprocessing}")
+    console.print(f"input: {describe_preprocessing(manifest.preprocessing)}", markup=False)
     beside = _preprocessing_beside(manifest.unknown.get("measured"))
     if beside:
         console.print(beside, markup=False, highlight=False)

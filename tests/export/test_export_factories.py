@@ -118,7 +118,7 @@ def test_the_same_weights_are_read_from_either_kind_of_file(build, wrap, tmp_pat
         assert all(torch.equal(read[n], weights[n]) for n in weights)
 
 
-@pytest.mark.parametrize("name", ["empty.pt", "text.safetensors", "list.pt", "absent.pt"])
+@pytest.mark.parametrize("name", ["empty.pt", "text.safetensors", "list.pt"])
 def test_a_file_that_holds_no_weights_is_refused_with_its_name(name, tmp_path):
     (tmp_path / "empty.pt").write_bytes(b"")
     (tmp_path / "text.safetensors").write_text("weights", encoding="utf-8")

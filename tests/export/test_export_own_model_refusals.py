@@ -23,7 +23,7 @@ import torch
         ({"input_shape": None}, "or also --input-shape"),
         ({"classes": None}, "or also --classes"),
         ({"generator": None}, "--generator and --generator-weights go together"),
-        ({"solver_weights": "absent.pt"}, "cannot read weights from absent.pt (FileNotFoundError)"),
+        ({"solver_weights": "absent.pt"}, "there is no file absent.pt: check the path of the weights"),
         ({"generator": "my_networks:fixed", "generator_weights": "solver.pt"}, "the generator does not say how much"),
     ],
 )

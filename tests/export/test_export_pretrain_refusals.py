@@ -67,7 +67,7 @@ def pretrain(*options):
     ("damage", "message"),
     [
         (no_classes, "pictures needs a folder of images for each of at least two classes"),
-        (no_folder, "pictures needs a folder of images for each of at least two classes"),
+        (no_folder, "pictures is no folder: give one with a folder of images for each class"),
         (one_class, "pictures needs a folder of images for each of at least two classes"),
         (an_empty_class, "pictures/screw holds 0 PNG or JPEG images"),
         (one_picture_of_a_class, "holds 1 PNG or JPEG images: at least 2 are needed"),

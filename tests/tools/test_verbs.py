@@ -61,6 +61,15 @@ def test_predict_says_for_people_what_it_says_for_programs(reverie, home, test_f
         assert text == f"{image}: {values['label']} {values['probability']:.1%}"
 
 
+def test_predict_passes_over_an_image_that_cannot_be_read_and_says_so(reverie, home, test_folder, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    good = sorted((test_folder / "trouser").iterdir())[:2]
+    done = reverie("predict", good[0], tmp_path / "broken.png", good[1], "--home", home)
+    assert [line.split(": ")[0] for line in done.out.splitlines()] == [str(path) for path in good]
+    assert done.code == 1
+    assert "broken.png is not a readable" in done.err
+
+
 def test_after_an_update_predict_uses_the_new_generation(reverie, home, updated, test_folder):
     bags = test_folder / "bag"
     before = [json.loads(line)["label"] for line in reverie("predict", bags, "--home", home, "--json").out.splitlines()]
@@ -101,6 +110,7 @@ def test_install_and_inspect_print_json_for_programs(reverie, bundle, tmp_path):
 
 def test_inspect_shows_what_the_bundle_holds(reverie, bundle):
     shown = reverie("inspect", bundle).out
+    assert "input: grey image stretched to 14x14 (auto), (pixel - 127.5) / 127.5, chw" in shown
     manifest = read_manifest(bundle)
     assert all(label in shown for label in manifest.classes)
     assert all(artifact in shown for artifact in manifest.parity)
