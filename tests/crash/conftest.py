@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -29,12 +30,18 @@ class Uncut(NamedTuple):
     report: dict
 
 
-@pytest.fixture(scope="module", autouse=True)
-def brief_report():
+@contextmanager
+def brief_reports():
     """The figures of the report do not matter here, and they take longer than such a short update."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "AGREEMENT_SAMPLES", 8)
         patch.setattr(report, "coverage", partial(coverage, samples=8))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def brief_report():
+    with brief_reports():
         yield
 
 
@@ -85,7 +92,8 @@ def home(installed, fast_folder):
 @pytest.fixture(scope="package")
 def uncut(begun, tmp_path_factory):
     home = Path(shutil.copytree(begun, tmp_path_factory.mktemp("uncut") / "home"))
-    go_on(home)
+    with brief_reports():  # a fixture of this scope is made before that of a test
+        go_on(home)
     return Uncut(entries(home), weights(home), store.read_report(home, store.current(home)))
 
 
