@@ -13,11 +13,11 @@ demo: box
 	$(BOX)/reverie bench box $(DEMO)/bundle --frames $(DEMO)/frames --images $(DEMO)/test --home $(DEMO_HOME)
 	@echo "the home is kept: try $(BOX)/reverie status --home $(DEMO_HOME)"
 
-# Crash tests are about the device half and its disk alone: once is enough.
+# Tests of crashes and of privacy are about the device half alone: once is enough.
 test: box workstation
 	$(BOX)/pip install --quiet --no-warn-conflicts "pytest>=8" "hypothesis>=6"
 	$(BOX)/python -m pytest -m "not workstation"
-	$(WORKSTATION)/python -m pytest --ignore tests/crash
+	$(WORKSTATION)/python -m pytest --ignore tests/crash --ignore tests/privacy
 
 # Cuts the power of a file system 2,000 times and kills an update at every system call; needs root, takes half an hour.
 soak: workstation

@@ -18,6 +18,7 @@ VERBS = {
     "update": "box: learn new frames with all six stages",
     "predict": "box: classify images with the generation in service",
     "status": "box: what is in service and what it has learnt",
+    "service": "box: systemd units that update a home, without a network",
     "bench": "accuracy protocols, speed and memory",
 }
 
