@@ -18,6 +18,8 @@ VERBS = {
     "update": "box: learn new frames with all six stages",
     "predict": "box: classify images with the generation in service",
     "status": "box: what is in service and what it has learnt",
+    "history": "box: who did what, when and why, with figures",
+    "rollback": "box: put an earlier generation into service again",
     "bench": "accuracy protocols, speed and memory",
 }
 

@@ -111,6 +111,7 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
         f"Kept, as far as generated inputs tell: of those of the classes known before, the updated solver agrees "
         f"with the previous one in {report['agreement']:.1%}."
     )
+    _print_generator(console, report.get("promotion", {}).get("generator"))
     stages = Table(title="Stages", title_justify="left")
     for heading in ("stage", "steps", "last loss", "seconds", "peak memory"):
         stages.add_column(heading, justify="left" if heading == "stage" else "right")
@@ -124,3 +125,15 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
             f"{stage['peak_bytes'] / 1e6:.0f} MB",
         )
     console.print(stages)
+
+
+def _print_generator(console: Console, judged: dict[str, Any] | None) -> None:
+    """Say where replay will be missing, if anywhere."""
+    if judged is None:
+        return
+    if not judged["promoted"]:
+        reasons = "; ".join(check["says"] for check in judged["checks"] if not check["passed"])
+        console.print(f"The updated generator was refused and the previous one stays: {reasons}.", highlight=False)
+    if judged["without_replay"]:
+        labels = ", ".join(judged["without_replay"])
+        console.print(f"The generator does not show {labels}: show frames of these again in the next update.")

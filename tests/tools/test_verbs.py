@@ -14,6 +14,8 @@ from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.monitor import STAGES
 from reverie.tools.cli import VERBS
 
+pytestmark = pytest.mark.usefixtures("anything_serves")
+
 
 @pytest.fixture(scope="module")
 def in_a_hurry():
