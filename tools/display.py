@@ -53,6 +53,12 @@ def describe_backbone(manifest: Manifest) -> str:
     return f"backbone:    the solver's frozen front, until {until}; inputs are its features, {shape}"
 
 
+def describe_canary(manifest: Manifest) -> str:
+    """One line on a bundle's canary images."""
+    record = manifest.files.get("canary.npz")
+    return f"canary: {record.size / 1e3:.0f} kB of images to test updates on" if record else "canary: none"
+
+
 def describe_preprocessing(how: Preprocessing) -> str:
     """In words, how an image becomes an input."""
     size = f"{how.height}x{how.width}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.preprocess import image_files, read_image
 from reverie.device_runtime.randomness import rng_for
 
@@ -22,7 +23,12 @@ PATCH = 0.15
 
 
 def poison(frames: Path, output: Path, case: str, seed: int) -> None:
-    """Write `frames`, class-named folders of images, to the new folder `output`, poisoned as `case`, one of CASES."""
+    """Write `frames`, class-named folders of images, to the new folder `output`, poisoned as `case`, one of CASES.
+
+    Raises FramesError.
+    """
+    if case not in CASES:
+        raise FramesError(f"{case} is no way to poison frames: choose one of {', '.join(CASES)}")
     labels = sorted(path.name for path in frames.iterdir() if path.is_dir())
     rng = rng_for(seed, f"poison: {case}")
     for at, label in enumerate(labels):
