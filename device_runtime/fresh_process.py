@@ -43,7 +43,7 @@ def wrong_answers(home: Path, generation: Generation, models: Models, seconds: f
         return f"it does not load in a process of its own: {said[-1]}"
     try:
         answers = _unpack(done.stdout)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return "it does not answer in a process of its own"
     for name, expected in answer(models, asked).items():
         if not np.isfinite(answers[name]).all():
