@@ -110,7 +110,7 @@ def test_while_an_update_is_in_progress_there_is_no_going_back_but_a_way_out(hom
     add()
     with transaction.changing(home) as journal:
         transaction.begin(home, journal, frames, quick, StageRecord())
-    with pytest.raises(UpdateError, match="finish it with reverie update .* or drop it with --restart"):
+    with pytest.raises(UpdateError, match=r"finish it with reverie update .* or drop it with --restart"):
         back()
     with transaction.changing(home) as journal:
         transaction.drop(home, journal)
