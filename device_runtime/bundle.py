@@ -25,6 +25,7 @@ from reverie.device_runtime.preprocess import Preprocessing
 FORMAT = 1
 MANIFEST = "manifest.json"
 BACKBONE = "backbone.onnx"
+CANARY = "canary.npz"
 MODELS = ("solver", "generator", "discriminator")
 REQUIRED_FILES = (
     *(f"{model}.onnx" for model in MODELS),

@@ -122,6 +122,30 @@ class GenerativeConfig:
 
 
 @dataclass(frozen=True)
+class PromotionConfig:
+    """What the updated solver must show before it serves. Shares are held to as far as numbers of inputs allow."""
+
+    floor: float = 0.6
+    """Least accuracy on held-out frames, the mean over labels; each label alone must reach half of it."""
+    gain: float = 0.0
+    """More than this share of held-out frames must be newly right, unless there was nothing left to gain."""
+    label_noise: float = 0.2
+    """Largest share of held-out frames for which the updated solver is sure of another label of the same update."""
+    agreement_drop: float = 0.1
+    """By how much agreement with the previous solver may fall, and that of generated inputs with their classes."""
+    canary_drop: float = 0.1
+    """By how much accuracy on the provider's canary images may fall."""
+    collapse: float = 0.5
+    """A known class has collapsed if less than this share of what was right of it still is."""
+    latency_ratio: float = 3.0
+    """A prediction may take this many times as long as one of the previous solver; generous, since boxes are busy."""
+    latency_ms: float | None = None
+    """Most milliseconds of a prediction behind the preprocessing and the backbone."""
+    probation: int = 0
+    """Predictions that a new generation must make before older ones may go; 0: it is confirmed at once."""
+
+
+@dataclass(frozen=True)
 class UpdateConfig:
     """One update. The defaults measured best; `literal` is the published form, step by step."""
 
@@ -137,6 +161,7 @@ class UpdateConfig:
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     generative: GenerativeConfig = field(default_factory=GenerativeConfig)
+    promotion: PromotionConfig = field(default_factory=PromotionConfig)
 
     def literal(self) -> UpdateConfig:
         """The published form: count weights, hard pseudo-labels, reference labels from the live labels, random

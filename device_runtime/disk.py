@@ -104,6 +104,19 @@ def write(path: Path, content: bytes) -> FileRecord:
     return write_with(path, lambda file: file.write(content))
 
 
+def append(path: Path, content: bytes, *, sync: bool) -> None:
+    """Add to the end of a file that is there, at once even where other processes do the same."""
+    announce("write", path, content=content)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(descriptor, content)
+        if sync:
+            announce("sync", path)
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def replace(path: Path, content: bytes) -> None:
     """Replace a small file: either the old or the new content is there, whatever happens."""
     work = partial(path)

@@ -7,6 +7,7 @@ Each message says what is wrong, where, and what to do. A command prints it as o
     ├── HomeError        the box's state directory is missing, foreign or empty
     │   └── BusyError    another command is changing it
     ├── UpdateError      an update in progress cannot go on
+    │   └── RejectedError    what it made is not fit to serve
     ├── FramesError      labelled images that cannot be learnt from
     ├── EngineError      the training engine is missing or cannot run a graph
     ├── TrainingError    a loss is no longer a number
@@ -33,6 +34,10 @@ class BusyError(HomeError):
 
 class UpdateError(ReverieError):
     """An update in progress cannot go on."""
+
+
+class RejectedError(UpdateError):
+    """The updated solver is not fit to serve; the previous one serves on."""
 
 
 class FramesError(ReverieError):

@@ -7,6 +7,8 @@ HOME/
   journal.db           the update in progress, how earlier ones ended, and the audit log
   bundles/ID/          one installed bundle (graphs), ID from the hash of its manifest
   generations/0000/    solver.onnx, generator.onnx, discriminator.onnx, generation.json, report.json
+  generations/0001.rejected/  as above: one that was not fit to serve
+  probation            how the generation in service does: predictions made and failed
   update/              frames and checkpoints of the update in progress
 """
 

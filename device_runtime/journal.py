@@ -46,7 +46,7 @@ class Update:
     """One update: from which generation, to which, with what, how far it is, and how it ended.
 
     `frames` is the fingerprint of the labelled frames, `config` JSON, `version` that of Reverie. `outcome` is None
-    while it is in progress, then "in service", "given up", "failed" or "dropped".
+    while it is in progress, then "in service", "rejected", "given up", "failed" or "dropped".
     """
 
     id: int
@@ -130,12 +130,12 @@ class Journal:
         """The running attempt was stopped on purpose and does not count."""
         self._change("UPDATE updates SET attempts = max(attempts - 1, 0) WHERE outcome IS NULL")
 
-    def end(self, outcome: str, message: str = "") -> None:
-        """Note how the update in progress ended; its checkpoints are no longer known."""
+    def end(self, outcome: str, message: str = "", **figures: Any) -> None:
+        """Note how the update in progress ended, with what was measured; its checkpoints are no longer known."""
         with self._transaction():
             update = self.in_progress()
             if update is not None:
-                self._note(f"update {outcome}", generation=update.generation, message=message)
+                self._note(f"update {outcome}", generation=update.generation, message=message, **figures)
             self._db.execute("DELETE FROM checkpoints")
             self._db.execute(
                 "UPDATE updates SET outcome = ?, message = ?, ended = ? WHERE outcome IS NULL",

@@ -82,6 +82,18 @@ def make_report(
     )
 
 
+def summary(report: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a report as JSON that outlive it, in the audit log: accuracies are means over labels."""
+    rows = [row for row in report.get("classes", []) if row["after"] is not None]
+    figures = {
+        f"accuracy_{when}": float(np.mean([row[when] or 0.0 for row in rows])) for when in ("before", "after") if rows
+    }
+    if "agreement" in report:
+        figures["agreement"] = report["agreement"]
+    generator = report.get("promotion", {}).get("generator", {})
+    return figures | ({"generator": "updated" if generator["promoted"] else "previous"} if generator else {})
+
+
 def predict(models: Models, inputs: np.ndarray) -> np.ndarray:
     """Class slot (N,) that the solver finds most likely."""
     return np.asarray(run_in_chunks(models.solver_graph, "logits", input=inputs).argmax(axis=1))

@@ -1,7 +1,8 @@
 """What a home holds: an installed bundle, generations, and the pointer to the one in service.
 
 A generation is immutable: written whole under a temporary name, synced, renamed, read back; then `current` is
-replaced. The functions that change a home are for the one command that holds its lock.
+replaced. One that is not fit to serve is renamed instead, and counts no more. The functions that change a home are for
+the one command that holds its lock.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from reverie.device_runtime import bundle, disk, journal
 from reverie.device_runtime.bundle import FileRecord, fingerprint, read_manifest, read_verified
@@ -23,6 +24,10 @@ from reverie.device_runtime.home import LAYOUT, LOCK, MARK, locked, open_home
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.models import Models, weights_in_files
 
+KEEP = 3
+"""Generations kept by default."""
+REJECTED = ".rejected"
+"""Behind the name of a generation that was not fit to serve."""
 INSTALLING = ".home.partial"
 """In a directory that is becoming a home: what is there was left by an installation that was cut off."""
 
@@ -73,7 +78,7 @@ def install(source: Path, home: Path) -> Generation:
             disk.sync_folder(inner)
 
     def write_generation(folder: Path) -> None:
-        _write_generation(folder, generation, {n: contents[n] for n in generation.files}, None)
+        _write_generation(folder, generation, {n: contents[n] for n in generation.files})
 
     def write_home() -> None:
         disk.write(home / INSTALLING, b"")
@@ -143,16 +148,37 @@ def current(home: Path) -> str:
 def generations(home: Path) -> list[str]:
     """Names of all generations, oldest first."""
     found = (p for p in (home / "generations").iterdir() if not p.name.startswith("."))
-    return sorted(p.name for p in found if (p / "generation.json").is_file())
+    return sorted(p.name for p in found if p.suffix != REJECTED and (p / "generation.json").is_file())
+
+
+def rejected(home: Path) -> list[str]:
+    """Names of all generations that were not fit to serve, oldest first."""
+    return sorted(p.stem for p in (home / "generations").glob(f"[!.]*{REJECTED}"))
 
 
 def next_generation(home: Path) -> str:
-    """Name of the generation that an update would make."""
-    return f"{int(generations(home)[-1]) + 1:04d}"
+    """Name of the generation that an update would make: later than all there are, rejected or rolled back from."""
+    return f"{max(map(int, generations(home) + rejected(home))) + 1:04d}"
 
 
-def add_generation(home: Path, parent: Generation, models: Models, report: Mapping[str, Any]) -> Generation:
-    """Write `models` as a new generation and put it into service. Raises StorageError; nothing is changed then."""
+class Judgement(NamedTuple):
+    """Whether a generation that was written is fit to serve, and its report."""
+
+    promoted: bool
+    report: Mapping[str, Any]
+
+
+def add_generation(
+    home: Path,
+    parent: Generation,
+    models: Models,
+    report: Mapping[str, Any],
+    judge: Callable[[Generation], Judgement] | None = None,
+) -> Generation:
+    """Write `models` as a new generation, which serves unless `judge`, who sees it under its name, says no.
+
+    It is then among those rejected, with the report of `judge`. Raises StorageError; nothing is changed then.
+    """
     name = next_generation(home)
     contents = {f"{n}.onnx": models.model_file(n) for n in bundle.MODELS}
     generation = Generation(
@@ -167,14 +193,21 @@ def add_generation(home: Path, parent: Generation, models: Models, report: Mappi
     before = current(home)
     try:
         with disk.storage_errors(target):
-            disk.write_whole(target, lambda work: _write_generation(work, generation, contents, report))
+            disk.write_whole(target, lambda work: _write_generation(work, generation, contents))
             _verify(home, generation)
-            put_in_service(home, name)
+            judgement = judge(generation) if judge else Judgement(promoted=True, report=report)
+            disk.replace(target / "report.json", _as_json(judgement.report))
+            if judgement.promoted:
+                put_in_service(home, name)
+            else:
+                disk.rename(target, target.with_name(name + REJECTED))
+                disk.sync_folder(target.parent)
     except StorageError:
         with contextlib.suppress(OSError):
             _put_back(home, before)
             disk.remove(disk.partial(target))
-            disk.remove_whole(target)
+            for written in (target, target.with_name(name + REJECTED)):
+                disk.remove_whole(written)
         raise
     return generation
 
@@ -195,12 +228,15 @@ def confirm(home: Path) -> Generation:
 
 
 def retire(home: Path, keep: int) -> None:
-    """Remove all but the `keep` newest generations, never the one in service nor its parent. Raises StorageError."""
+    """Remove all but the `keep` newest generations, never the one in service nor its parent, and of those rejected.
+
+    Raises StorageError.
+    """
     serving = read_generation(home)
-    for name in generations(home)[:-keep]:
-        if name not in {serving.name, serving.parent}:
-            with disk.storage_errors(home / "generations" / name):
-                disk.remove_whole(home / "generations" / name)
+    old = [name for name in generations(home)[:-keep] if name not in {serving.name, serving.parent}]
+    for name in old + [name + REJECTED for name in rejected(home)[:-keep]]:
+        with disk.storage_errors(home / "generations" / name):
+            disk.remove_whole(home / "generations" / name)
 
 
 def discard(home: Path, name: str) -> None:
@@ -215,8 +251,12 @@ def discard(home: Path, name: str) -> None:
 
 
 def read_report(home: Path, name: str) -> dict[str, Any] | None:
-    """The report of generation `name`, None for generation 0. Raises BundleError if it is damaged."""
-    path = home / "generations" / name / "report.json"
+    """The report of generation `name`, in service or rejected; None for generation 0 and for those that went.
+
+    Raises BundleError if it is damaged.
+    """
+    found = [home / "generations" / folder / "report.json" for folder in (name, name + REJECTED)]
+    path = found[1] if found[1].exists() else found[0]
     if not path.exists():
         return None
     try:
@@ -235,14 +275,14 @@ def require_space(home: Path, needed: int) -> None:
         )
 
 
-def _write_generation(
-    folder: Path, generation: Generation, contents: Mapping[str, bytes], report: Mapping[str, Any] | None
-) -> None:
+def _write_generation(folder: Path, generation: Generation, contents: Mapping[str, bytes]) -> None:
     for name, content in contents.items():
         disk.write(folder / name, content)
-    if report is not None:
-        disk.write(folder / "report.json", (json.dumps(report, indent=1) + "\n").encode())
-    disk.write(folder / "generation.json", (json.dumps(generation.to_json(), indent=1) + "\n").encode())
+    disk.write(folder / "generation.json", _as_json(generation.to_json()))
+
+
+def _as_json(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1) + "\n").encode()
 
 
 def _verify(home: Path, generation: Generation) -> None:

@@ -12,25 +12,40 @@ import importlib.metadata
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from reverie.device_runtime import disk, store
+from reverie.device_runtime import disk, probation, store
+from reverie.device_runtime.audit import Entry
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.checkpoints import Checkpoints
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.errors import BundleError, BusyError, FramesError, StorageError, TrainingError, UpdateError
+from reverie.device_runtime.errors import (
+    BundleError,
+    BusyError,
+    FramesError,
+    RejectedError,
+    StorageError,
+    TrainingError,
+    UpdateError,
+)
+from reverie.device_runtime.evaluation import evaluate
 from reverie.device_runtime.frames import Frames, extend_classes
+from reverie.device_runtime.fresh_process import wrong_answers
 from reverie.device_runtime.home import UPDATE, locked, open_home
 from reverie.device_runtime.journal import FILE, Journal, Update
+from reverie.device_runtime.models import Models
 from reverie.device_runtime.monitor import Listener, Monitor, StageRecord
-from reverie.device_runtime.store import Generation
-from reverie.device_runtime.update import run_update
+from reverie.device_runtime.probation import Standing
+from reverie.device_runtime.promotion import decide
+from reverie.device_runtime.report import summary
+from reverie.device_runtime.rollback import end_probation
+from reverie.device_runtime.store import KEEP, Generation, Judgement
+from reverie.device_runtime.update import Updated, run_update
 
 ATTEMPTS = 3
 """Failed attempts at the same point after which an update is given up, so that a box never loops."""
-KEEP = 3
-"""Generations kept by default."""
 RESERVE = "reserved"
 REPORT_BYTES = 1 << 20
 """Room for the report and the record of a generation."""
@@ -59,12 +74,13 @@ def begin(home: Path, journal: Journal, frames: Frames, config: UpdateConfig, re
     if cut_off is not None:
         if (cut_off.frames, cut_off.config) == (fingerprint, config.to_json()):
             return
-        if store.current(home) != cut_off.generation:
+        if not _is_decided(home, cut_off):
             raise UpdateError(
                 f"an update with other frames or options was cut off in {home}: finish it with "
                 f"reverie update --home {home}, or drop it with --restart"
             )
-        _finish(home, journal, cut_off, KEEP)
+        with contextlib.suppress(RejectedError):
+            _finish(home, journal, cut_off, KEEP)
     parent = store.read_generation(home)
     manifest = read_manifest(home / "bundles" / parent.bundle)
     extend_classes(parent.classes, frames.classes, manifest.slots)
@@ -89,13 +105,13 @@ def go_on(
 ) -> Generation:
     """Run what is left of the update in progress and put its result into service; `keep` generations stay.
 
-    Raises UpdateError if it cannot go on and was given up; TrainingError or FramesError if it failed, as it would
-    again; StorageError and all else leave an update that can go on.
+    Raises RejectedError if it is not fit to serve; UpdateError if it cannot go on and was given up; TrainingError or
+    FramesError if it failed, as it would again; StorageError and all else leave an update that can go on.
     """
     update = journal.in_progress()
     if update is None:
         raise UpdateError(f"{home} has no update in progress: begin one with --frames")
-    if store.current(home) == update.generation:  # cut off between the pointer and the journal
+    if _is_decided(home, update):  # cut off between that and the journal
         return _finish(home, journal, update, keep)
     config = _open(home, journal, update)
     monitor = Monitor(listener, config.max_minutes, Checkpoints(home / UPDATE, journal), save_seconds)
@@ -110,7 +126,7 @@ def go_on(
         updated = run_update(models, frames, config, monitor)
         with disk.storage_errors(home):
             disk.remove(reserved)
-        store.add_generation(home, parent, updated.models, updated.report.to_json())
+        _add_judged(home, parent, models, updated, frames, config, keep)
     except (TrainingError, FramesError) as error:
         _end(home, journal, "failed", str(error))
         raise
@@ -125,8 +141,9 @@ def drop(home: Path, journal: Journal) -> None:
     update = journal.in_progress()
     if update is None:
         return
-    if store.current(home) == update.generation:
-        _finish(home, journal, update, KEEP)
+    if _is_decided(home, update):
+        with contextlib.suppress(RejectedError):
+            _finish(home, journal, update, KEEP)
     else:
         _end(home, journal, "dropped", "")
 
@@ -142,6 +159,14 @@ def look(home: Path) -> tuple[list[Update], bool]:
             return updates, False
     except BusyError:
         return updates, True
+
+
+def audit_log(home: Path) -> list[Entry]:
+    """All that happened to `home`, oldest first. Raises HomeError."""
+    if not (open_home(home) / FILE).exists():
+        return []
+    with closing(Journal(home)) as journal:
+        return journal.audit_log()
 
 
 def _open(home: Path, journal: Journal, update: Update) -> UpdateConfig:
@@ -177,26 +202,71 @@ def _give_up(home: Path, journal: Journal, reason: str) -> UpdateError:
     return UpdateError(f"the update of {home} is given up because {reason}; what was in service stays in service")
 
 
+def _add_judged(
+    home: Path, parent: Generation, previous: Models, updated: Updated, frames: Frames, config: UpdateConfig, keep: int
+) -> None:
+    """Write what the update made, and let it serve if it is fit to; with the previous generator if that alone is not.
+
+    Raises EngineError, StorageError.
+    """
+    decision = decide(evaluate(previous, updated.models, frames, config), config.promotion)
+    models = updated.models
+    if decision.promoted and not decision.generator_promoted:
+        models = models.with_generative(previous.generator, previous.discriminator)
+    report = updated.report.to_json()
+
+    def judge(generation: Generation) -> Judgement:
+        judged = decision.with_answers(wrong_answers(home, generation, models))
+        if judged.promoted:
+            probation.begin(home, Standing(generation.name, parent.name, config.promotion.probation, keep))
+        return Judgement(judged.promoted, report | {"promotion": judged.to_json()})
+
+    store.add_generation(home, parent, models, report, judge)
+
+
+def _is_decided(home: Path, update: Update) -> bool:
+    """Whether what `update` made serves already or was rejected, and only its end is not noted yet."""
+    return store.current(home) == update.generation or update.generation in store.rejected(home)
+
+
 def _finish(home: Path, journal: Journal, update: Update, keep: int) -> Generation:
-    """The new generation is in service: once that is confirmed, older ones and the update's own files may go."""
+    """What the update made is in service or rejected: its own files may go, and older generations once it is confirmed.
+
+    Raises RejectedError.
+    """
+    report = store.read_report(home, update.generation) or {}
+    if update.generation in store.rejected(home):
+        reasons = "; ".join(report["promotion"]["reasons"])
+        _leave(home, journal, "rejected", reasons, keep, summary(report))
+        raise RejectedError(
+            f"generation {update.generation} was rejected and {update.parent} serves on in {home}: {reasons}"
+        )
     try:
         generation = store.confirm(home)
     except BundleError:
         with disk.storage_errors(home):
             store.put_in_service(home, update.parent)
         raise
-    with contextlib.suppress(StorageError):  # what cannot be written or removed now goes with the next change
-        store.retire(home, keep)
-        _end(home, journal, "in service", "")
+    standing = probation.read(home)
+    on_probation = standing is not None and standing.on_probation
+    _leave(home, journal, "in service", "", None if on_probation else keep, summary(report))
     return generation
 
 
-def _end(home: Path, journal: Journal, outcome: str, message: str) -> None:
+def _leave(home: Path, journal: Journal, outcome: str, message: str, keep: int | None, figures: dict[str, Any]) -> None:
+    """Note the end of an update whose generation is decided; what cannot be done now is done by the next change."""
+    with contextlib.suppress(StorageError):
+        if keep is not None:
+            store.retire(home, keep)
+        _end(home, journal, outcome, message, figures)
+
+
+def _end(home: Path, journal: Journal, outcome: str, message: str, figures: dict[str, Any] | None = None) -> None:
     with disk.storage_errors(home):
         update = journal.in_progress()
         if update is not None:
             store.discard(home, update.generation)
-        journal.end(outcome, message)
+        journal.end(outcome, message, **(figures or {}))
         disk.remove(home / UPDATE)
 
 
@@ -205,6 +275,10 @@ def _collect(home: Path, journal: Journal) -> None:
     for path in (*home.iterdir(), *(home / "generations").iterdir(), *(home / "bundles").iterdir()):
         if disk.is_leftover(path):
             disk.remove(path)
+    standing = probation.read(home)
+    if standing is not None and standing.generation != store.current(home):
+        disk.remove(home / probation.FILE)
+    end_probation(home, journal)
     update = journal.in_progress()
     if update is None:
         disk.remove(home / UPDATE)

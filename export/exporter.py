@@ -26,6 +26,7 @@ from reverie.device_runtime.errors import ExportError, ReverieError, first_line
 from reverie.device_runtime.preprocess import Preprocessing
 from reverie.export import artifacts, batch_statistics, graphs, onnx_export, operators, parity
 from reverie.export.backbone import Front
+from reverie.export.canary import add_canary, canary_files
 from reverie.export.factories import IgnoringCode, require_shape
 from reverie.export.trainable import select
 
@@ -60,6 +61,8 @@ class Networks:
     measured: dict[str, Any] = field(default_factory=dict)
     compared: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What was compared before the export, as it stands among the parity figures of the manifest."""
+    canary: Path | None = None
+    """Class-named folders of images of the known classes, on which no update may do much worse."""
 
     @property
     def noise_size(self) -> int:
@@ -103,6 +106,8 @@ class _Exporter:
     def write(self) -> bundle.Manifest:
         n = self.networks
         self.check_shapes()
+        if n.canary is not None:
+            canary_files(n.canary, n.classes, n.input_shape)  # refused before the work
         whole, shape = (n.front.whole, n.front.image_shape) if n.front else (n.solver, n.input_shape)
         self.trainable = select(whole, n.train, torch.zeros(2, *shape), dict(n.solver.named_parameters()))
         if n.front:
@@ -124,6 +129,9 @@ class _Exporter:
         pair = graphs.SynthesisLoss(copy.deepcopy(n.solver), self.perturbed_solver())
         self.write_synthesis("image", graphs.ImageSynthesis(pair), "input", ("loss", "each"))
         self.write_synthesis("noise", graphs.NoiseSynthesis(pair, n.generator), "noise", ("loss", "each", "generated"))
+        if n.canary is not None:
+            self.progress(bundle.CANARY)
+            add_canary(self.folder, self.manifest(), n.canary)
         return self.manifest()
 
     def write_backbone(self, front: Front) -> None:

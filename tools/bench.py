@@ -103,6 +103,35 @@ def box_command(bundle: Path, frames: Path, images: Path, home: Path | None, as_
         print_box(Console(), result)
 
 
+@command.command("poisoning")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--frames", required=True, type=click.Path(path_type=Path), help="Honest labelled frames, to be poisoned."
+)
+@click.option("--images", required=True, type=click.Path(path_type=Path), help="Test images in class-named folders.")
+@click.option("--work", required=True, type=click.Path(path_type=Path), help="Folder for a home of each case.")
+@click.option("--case", "cases", multiple=True, help="One of those in the table.  [default: all]")
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1))
+@click.option("--output", type=click.Path(path_type=Path), help="Write figures as JSON.")
+def poisoning_command(
+    bundle: Path, frames: Path, images: Path, work: Path, cases: tuple[str, ...], seeds: int, output: Path | None
+) -> None:
+    """Update a box with poisoned frames; print whether that serves and why not, as a Markdown table.
+
+    Run again with the same --work, it goes on where it was interrupted.
+    """
+    from reverie.tools.poisoned import as_markdown, run_case, save_outcomes
+    from reverie.tools.poisoning import CASES
+
+    console, outcomes = Console(stderr=True), []
+    for case in cases or CASES:
+        for seed in range(seeds):
+            outcomes.append(run_case(bundle, frames, images, work, case, seed, console))
+            if output is not None:
+                save_outcomes(outcomes, output)
+    click.echo(as_markdown(outcomes))
+
+
 @command.command("clips")
 @click.option("--known", multiple=True, required=True, type=click.Path(path_type=Path), help="Clip of a known class.")
 @click.option("--new", multiple=True, required=True, type=click.Path(path_type=Path), help="Clip of one to learn.")

@@ -19,6 +19,8 @@ VERBS = {
     "predict": "box: classify images with the generation in service",
     "status": "box: what is in service and what it has learnt",
     "service": "box: systemd units that update a home, without a network",
+    "history": "box: who did what, when and why, with figures",
+    "rollback": "box: put an earlier generation into service again",
     "bench": "accuracy protocols, speed and memory",
 }
 

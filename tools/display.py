@@ -53,6 +53,12 @@ def describe_backbone(manifest: Manifest) -> str:
     return f"backbone:    the solver's frozen front, until {until}; inputs are its features, {shape}"
 
 
+def describe_canary(manifest: Manifest) -> str:
+    """One line on a bundle's canary images."""
+    record = manifest.files.get("canary.npz")
+    return f"canary: {record.size / 1e3:.0f} kB of images to test updates on" if record else "canary: none"
+
+
 def describe_preprocessing(how: Preprocessing) -> str:
     """In words, how an image becomes an input."""
     size = f"{how.height}x{how.width}"
@@ -111,6 +117,7 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
         f"Kept, as far as generated inputs tell: of those of the classes known before, the updated solver agrees "
         f"with the previous one in {report['agreement']:.1%}."
     )
+    _print_generator(console, report.get("promotion", {}).get("generator"))
     stages = Table(title="Stages", title_justify="left")
     for heading in ("stage", "steps", "last loss", "seconds", "peak memory"):
         stages.add_column(heading, justify="left" if heading == "stage" else "right")
@@ -124,3 +131,15 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
             f"{stage['peak_bytes'] / 1e6:.0f} MB",
         )
     console.print(stages)
+
+
+def _print_generator(console: Console, judged: dict[str, Any] | None) -> None:
+    """Say where replay will be missing, if anywhere."""
+    if judged is None:
+        return
+    if not judged["promoted"]:
+        reasons = "; ".join(check["says"] for check in judged["checks"] if not check["passed"])
+        console.print(f"The updated generator was refused and the previous one stays: {reasons}.", highlight=False)
+    if judged["without_replay"]:
+        labels = ", ".join(judged["without_replay"])
+        console.print(f"The generator does not show {labels}: show frames of these again in the next update.")

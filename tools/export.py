@@ -43,6 +43,12 @@ from reverie.tools.options import comma_separated, dimensions, preprocessing_opt
 @click.option("--discriminator-weights", type=click.Path(path_type=Path))
 @click.option("--classes", callback=comma_separated, help="Class names in the order of the solver's outputs.")
 @click.option("--input-shape", callback=dimensions, help="Shape of one input, such as 3,32,32.")
+@click.option(
+    "--canary",
+    type=click.Path(path_type=Path),
+    help="Class-named folders of a few images of the known classes to ship: an update that gets much worse on them is "
+    "refused by the box.",
+)
 @preprocessing_options
 def command(
     pretrained: Path | None,
@@ -53,6 +59,7 @@ def command(
     batchnorm: str,
     classes: tuple[str, ...],
     input_shape: tuple[int, ...] | None,
+    canary: Path | None,
     stated: dict[str, Any],
     compare: tuple[str, Path] | None,
     **own: str | Path | None,
@@ -71,6 +78,7 @@ def command(
         figures = compare_with_callable(described.preprocessing, *compare)
         described = replace(described, measured={**described.measured, "preprocessing": figures})
     networks = load_networks(described, name or output.name, spare_classes, train, batchnorm)
+    networks = replace(networks, canary=canary)
     manifest = export_bundle(networks, output, lambda what: click.echo(f"exporting {what}"))
     for what, figures in networks.compared.items():
         click.echo(f"{what} in onnxruntime agrees with torch, relative difference {figures['relative']:.1e}")

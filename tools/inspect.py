@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from reverie.tools.display import describe_backbone, describe_preprocessing
+from reverie.tools.display import describe_backbone, describe_canary, describe_preprocessing
 from reverie.tools.options import json_option
 
 
@@ -36,6 +36,7 @@ def command(bundle: Path, as_json: bool) -> None:
         console.print(beside, markup=False, highlight=False)
     if manifest.backbone is not None:
         console.print(describe_backbone(manifest), markup=False)
+    console.print(describe_canary(manifest))
     models = Table("model", "parameters")
     for name, tensors in manifest.tensors.items():
         count = 0

@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 )
 @click.option("--restart", is_flag=True, help="Drop an update that was cut off.")
 @click.option("--keep", default=3, show_default=True, type=click.IntRange(2), help="Generations to keep.")
+@click.option(
+    "--probation",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Predictions that the new "
+    "generation must make before older ones may go; failing three times, it is left for the one before.",
+)
+@click.option("--floor", type=click.FloatRange(0, 1), help="Least accuracy on held-out frames.  [default: 0.6]")
 @click.option("--literal", is_flag=True, help="Run the published form of the method instead of the default.")
 @click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Time limit for the update.")
 @click.option("--min-images", type=click.IntRange(2), help="Fewest images of a label.  [default: 5]")
@@ -38,6 +47,8 @@ def command(
     frames: Path | None,
     restart: bool,
     keep: int,
+    probation: int,
+    floor: float | None,
     literal: bool,
     max_minutes: float | None,
     min_images: int | None,
@@ -46,13 +57,16 @@ def command(
 ) -> None:
     """Learn what FRAMES show, or go on with an update that was cut off.
 
-    The generation in service is never touched.
+    The generation in service is never touched. The new one serves if it is fit to; otherwise it is kept as rejected.
     """
     from dataclasses import replace
 
     from reverie.device_runtime.config import UpdateConfig
 
     config = UpdateConfig(seed=seed, max_minutes=max_minutes)
+    config = replace(config, promotion=replace(config.promotion, probation=probation))
+    if floor is not None:
+        config = replace(config, promotion=replace(config.promotion, floor=floor))
     if min_images is not None:
         config = replace(config, min_images=min_images)
     if literal:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from crash_support import begin, check_whole, entries, go_on, small, weights
 
-from reverie.device_runtime import report, store, transaction
+from reverie.device_runtime import evaluation, report, store, transaction
 from reverie.device_runtime.checkpoints import Checkpoints
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.generative import coverage
@@ -32,10 +32,16 @@ class Uncut(NamedTuple):
 
 @contextmanager
 def brief_reports():
-    """The figures of the report do not matter here, and they take longer than such a short update."""
+    """Figures do not matter here, and they and a new process take longer than such a short update.
+
+    Where tests start a process of their own, all is as it is.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "AGREEMENT_SAMPLES", 8)
         patch.setattr(report, "coverage", partial(coverage, samples=8))
+        patch.setattr(evaluation, "SAMPLES", 8)
+        patch.setattr(evaluation, "TIMED", 1)
+        patch.setattr(transaction, "wrong_answers", lambda *_: "")
         yield
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from reverie.device_runtime import disk, store, transaction
 from reverie.device_runtime.bundle import read_verified
-from reverie.device_runtime.config import UpdateConfig
+from reverie.device_runtime.config import PromotionConfig, UpdateConfig
 from reverie.device_runtime.disk import Operation
 from reverie.device_runtime.frames import Frames
 from reverie.device_runtime.monitor import Progress, StageRecord
@@ -48,9 +48,10 @@ def counted() -> Iterator[list[Operation]]:
 
 
 def small(config: UpdateConfig) -> UpdateConfig:
-    """Fewer steps still, and every stage in more than one, so that each can be cut in its middle."""
+    """Fewer steps still, and every stage in more than one, so that each can be cut in its middle; all of it serves."""
     return replace(
         config,
+        promotion=PromotionConfig(floor=0, gain=-1, label_noise=1, agreement_drop=1, collapse=0, latency_ratio=1e9),
         replay=replace(config.replay, pool=32),
         fine_tune=replace(config.fine_tune, steps=3, batch=8, window=1),
         synthesis=replace(config.synthesis, count=8, batch=4, steps=2),

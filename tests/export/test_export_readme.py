@@ -17,7 +17,8 @@ def pictures(folder, labels, count):
             cv2.imwrite(str(folder / label / f"{at}.png"), image)
 
 
-def test_the_solver_in_the_readme_is_pretrained_exported_and_updated(repository, workspace, reverie):
+def test_the_solver_in_the_readme_is_pretrained_exported_and_updated(repository, workspace, reverie, anything_serves):
+    del anything_serves
     readme = (repository / "README.md").read_text("utf-8")
     (source,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     (workspace / "my_model.py").write_text(source, encoding="utf-8")

@@ -16,6 +16,8 @@ from reverie.device_runtime import store, transaction
 from reverie.device_runtime.home import locked
 from reverie.device_runtime.inputs import InputMaker
 
+pytestmark = pytest.mark.usefixtures("anything_serves")
+
 # Ctrl-C as on a terminal, also where the tests run in the background and inherit that it is ignored.
 RUN = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "

@@ -14,6 +14,8 @@ from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.monitor import STAGES
 from reverie.tools.cli import VERBS
 
+pytestmark = pytest.mark.usefixtures("anything_serves")
+
 
 @pytest.fixture(scope="module")
 def in_a_hurry():
@@ -110,6 +112,7 @@ def test_install_and_inspect_print_json_for_programs(reverie, bundle, tmp_path):
 
 def test_inspect_shows_what_the_bundle_holds(reverie, bundle):
     shown = reverie("inspect", bundle).out
+    assert "canary: none" in shown
     assert "input: grey image stretched to 14x14 (auto), (pixel - 127.5) / 127.5, chw" in shown
     manifest = read_manifest(bundle)
     assert all(label in shown for label in manifest.classes)

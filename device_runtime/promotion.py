@@ -1,0 +1,251 @@
+"""Is the updated solver fit to serve? Decided from what was measured (`evaluation.py`), by one rule for all counts.
+
+A share is held to its bound as far as its number of inputs allows: it fails only if a solver right at the bound does
+that badly with a probability below SURPRISE (an exact binomial test). So one held-out frame proves nothing against an
+honest update, and a hundred leave a bad one no excuse.
+
+The generator is judged on its own. If it alone fails, the updated solver serves with the generator that was there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from reverie.device_runtime.config import PromotionConfig
+
+SURPRISE = 0.05
+"""Probability below which chance is no excuse."""
+
+PROVABLE = math.ceil(math.log(SURPRISE, 0.5))
+"""Frames that must change from wrong to right, or back, and none the other way, to be no chance (a sign test)."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Inputs of one class, and how many of them are right: under the previous solver and under the updated one.
+
+    What is right of a generated input is what the previous solver says.
+    """
+
+    label: str
+    of: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class GeneratorFigures:
+    """The generator before and after, both as the updated solver sees them."""
+
+    finite: bool
+    known: tuple[Counts, ...]
+    """By known class: inputs generated for it, and how many are of it."""
+    new: tuple[Counts, ...]
+    """The same of new classes, which the previous generator does not show."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All that was measured of an update but whether it answers from its written files."""
+
+    finite: bool
+    """Whether all weights of the updated solver are."""
+    held_out: tuple[Counts, ...]
+    """By label of this update; `before` is 0 for new ones."""
+    unseen: tuple[int, ...]
+    """Of the held-out frames of each label, those that are no copies of frames that were learnt."""
+    contradicted: int
+    """Held-out frames for which the updated solver is sure of another label of this update."""
+    generated: tuple[Counts, ...]
+    """By known class: inputs of the previous generator."""
+    canary: tuple[Counts, ...]
+    """By known class: the provider's own examples; empty where the bundle has none."""
+    milliseconds: tuple[float, float]
+    """One prediction of the previous and of the updated solver, one as undisturbed as the other."""
+    generator: GeneratorFigures
+
+
+@dataclass(frozen=True)
+class Check:
+    """One requirement: what was measured, the bound it is held to, and what to say if it fails."""
+
+    name: str
+    measured: float | str
+    bound: float | str
+    passed: bool
+    says: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Every check of the solver and of the generator."""
+
+    solver: tuple[Check, ...]
+    generator: tuple[Check, ...]
+    without_replay: tuple[str, ...] = ()
+    """New classes that the generator hardly shows: nothing but their own frames keeps them in the next update."""
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the updated solver serves."""
+        return all(check.passed for check in self.solver)
+
+    @property
+    def generator_promoted(self) -> bool:
+        """Whether the updated generator and discriminator go with it, rather than the previous ones."""
+        return all(check.passed for check in self.generator)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the solver does not serve."""
+        return tuple(check.says for check in self.solver if not check.passed)
+
+    def with_answers(self, wrong: str) -> Decision:
+        """With what became of loading it from its files in a process of its own: "", or what went wrong."""
+        check = Check("answers from its files", wrong or "as in memory", "as in memory", not wrong, wrong)
+        return dataclasses.replace(self, solver=(*self.solver, check))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain dictionaries."""
+        return {
+            "promoted": self.promoted,
+            "reasons": list(self.reasons),
+            "checks": [dataclasses.asdict(check) for check in self.solver],
+            "generator": {
+                "promoted": self.generator_promoted,
+                "checks": [dataclasses.asdict(check) for check in self.generator],
+                "without_replay": list(self.without_replay),
+            },
+        }
+
+
+def decide(figures: Figures, config: PromotionConfig) -> Decision:
+    """Hold what was measured to `config`."""
+    solver = [
+        Check("finite weights", str(figures.finite), "True", figures.finite, "its weights are not all numbers"),
+        *_held_out(figures, config),
+        *_kept(figures, config),
+        _latency(*figures.milliseconds, config),
+    ]
+    generator = figures.generator
+    checks = [
+        Check("finite weights", str(generator.finite), "True", generator.finite, "it makes inputs that are no numbers"),
+        _not_down("class agreement", generator.known, config.agreement_drop, "inputs generated for known classes"),
+        *_not_collapsed("class coverage", generator.known, config.collapse, "generated"),
+    ]
+    decision = Decision(tuple(solver), tuple(checks))
+    shown = [c.label for c in generator.new if not _falls_short(c.after, c.of, config.collapse)]
+    missing = tuple(c.label for c in generator.new if c.label not in shown or not decision.generator_promoted)
+    return dataclasses.replace(decision, without_replay=missing)
+
+
+def _held_out(figures: Figures, config: PromotionConfig) -> list[Check]:
+    """How well the frames of this update were learnt."""
+    counts = [c for c in figures.held_out if c.of]
+    if not counts:
+        return []
+    of, before, after = (sum(getattr(c, name) for c in counts) for name in ("of", "before", "after"))
+    mean = sum(c.after / c.of for c in counts) / len(counts)
+    learnt = not _falls_short(round(mean * of), of, config.floor)
+    checks = [
+        Check("held-out accuracy", mean, config.floor, learnt,
+              f"it is right on {mean:.0%} of held-out frames, not {config.floor:.0%}"),
+        _better(of, before, after, config.gain),
+    ]  # fmt: skip
+    for c in counts:
+        passed = not _falls_short(c.after, c.of, config.floor / 2)
+        says = f"it is right on {c.after} of {c.of} held-out frames of {c.label}"
+        checks.append(Check(f"held-out accuracy of {c.label}", c.after / c.of, config.floor / 2, passed, says))
+    for c, unseen in zip(figures.held_out, figures.unseen, strict=True):
+        if c.of:
+            says = (
+                f"all held-out frames of {c.label} are copies of frames it learnt, so nothing shows that it knows more"
+            )
+            checks.append(Check(f"frames of {c.label} that differ", unseen, 1, unseen > 0, says))
+    sure = not _exceeds(figures.contradicted, of, config.label_noise)
+    share = figures.contradicted / of
+    checks.append(
+        Check("labels contradicted", share, config.label_noise, sure,
+              f"it is sure of another label for {share:.0%} of held-out frames: look for wrong labels")
+    )  # fmt: skip
+    return checks + _not_collapsed("held-out frames", figures.held_out, config.collapse, "held-out")
+
+
+def _better(of: int, before: int, after: int, gain: float) -> Check:
+    """More right than before; where the previous solver errs too rarely for a gain to show, not clearly less."""
+    passed = after - before > gain * of
+    if of - before < PROVABLE:
+        passed = passed or before - after < PROVABLE
+    says = f"it is right on {after} of {of} held-out frames and the previous solver on {before}"
+    return Check("better than before", after / of, before / of + gain, passed, says)
+
+
+def _kept(figures: Figures, config: PromotionConfig) -> list[Check]:
+    """Whether what was known before is still known."""
+    return [
+        _not_down("agreement", figures.generated, config.agreement_drop, "generated inputs"),
+        *_not_collapsed("generated inputs", figures.generated, config.collapse, "generated"),
+        *(
+            [_not_down("canary accuracy", figures.canary, config.canary_drop, "canary images")]
+            if figures.canary
+            else []
+        ),
+        *_not_collapsed("canary images", figures.canary, config.collapse, "canary"),
+    ]
+
+
+def _not_down(name: str, counts: tuple[Counts, ...], drop: float, what: str) -> Check:
+    of, before, after = (sum(getattr(c, part) for c in counts) for part in ("of", "before", "after"))
+    if not of:
+        return Check(name, "nothing to tell by", "", True, "")
+    bound = before / of - drop
+    says = f"of {what} {after / of:.1%} are right, {before / of:.1%} before"
+    return Check(name, after / of, bound, not _falls_short(after, of, bound), says)
+
+
+def _not_collapsed(name: str, counts: tuple[Counts, ...], collapse: float, what: str) -> list[Check]:
+    """One check: the class that lost most, of those that were right at all before."""
+    known = [c for c in counts if c.before]
+    if not known:
+        return []
+    lost = [c for c in known if _falls_short(c.after, c.before, collapse)]
+    worst = min(lost or known, key=lambda c: c.after / c.before)
+    says = ", ".join(
+        f"{c.label} collapsed: right on {c.after} of {c.of} {what} inputs, {c.before} before" for c in lost
+    )
+    return [Check(f"no class lost on {name}", worst.after / worst.before, collapse, not lost, says)]
+
+
+def _latency(before: float, after: float, config: PromotionConfig) -> Check:
+    bound = config.latency_ratio * before
+    if config.latency_ms is not None:
+        bound = min(bound, config.latency_ms)
+    says = f"a prediction takes {after:.2f} ms, more than {bound:.2f} ms"
+    return Check("milliseconds of a prediction", after, bound, after <= bound, says)
+
+
+def _falls_short(right: int, of: int, share: float) -> bool:
+    """Whether at most `right` of `of` is a surprise where each is right with probability `share`."""
+    if of == 0 or share <= 0 or right >= share * of:
+        return False
+    return _at_most(right, of, share) < SURPRISE
+
+
+def _exceeds(count: int, of: int, share: float) -> bool:
+    """Whether at least `count` of `of` is a surprise where each counts with probability `share`."""
+    return _falls_short(of - count, of, 1 - share)
+
+
+def _at_most(right: int, of: int, share: float) -> float:
+    """P(X ≤ right) of the binomial distribution."""
+    if share >= 1:
+        return float(right >= of)
+    yes, no = math.log(share), math.log1p(-share)
+    logs = [
+        math.lgamma(of + 1) - math.lgamma(k + 1) - math.lgamma(of - k + 1) + k * yes + (of - k) * no
+        for k in range(right + 1)
+    ]
+    return math.fsum(math.exp(value) for value in logs)

@@ -1,0 +1,81 @@
+"""Back to another generation: because somebody says so, or because the one in service fails."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import closing
+from pathlib import Path
+
+from reverie.device_runtime import disk, probation, store
+from reverie.device_runtime.errors import BundleError, HomeError, ReverieError, UpdateError
+from reverie.device_runtime.home import locked, open_home
+from reverie.device_runtime.journal import Journal
+from reverie.device_runtime.probation import Standing
+from reverie.device_runtime.store import Generation
+
+
+def roll_back(home: Path, journal: Journal, to: str | None = None, why: str = "") -> Generation:
+    """Put generation `to`, by default the parent of the one in service, into service; its files are verified first.
+
+    For the command that holds the lock. Noted in the audit log before it is done, so that no change is missing there.
+    Raises HomeError if there is none such, BundleError if it is damaged, UpdateError while an update is in progress,
+    StorageError; what was in service then still is.
+    """
+    if journal.in_progress() is not None:
+        raise UpdateError(
+            f"an update of {home} is in progress: finish it with reverie update --home {home}, "
+            "or drop it with --restart, and then roll back"
+        )
+    return _roll_back(home, journal, to or store.read_generation(home).parent, why)
+
+
+def roll_back_failing(home: Path, why: str) -> bool:
+    """Leave the generation in service, which failed too often, for its parent; whether that could be done.
+
+    An update in progress is no hindrance: it finds another generation in service and says so.
+    """
+    with contextlib.suppress(ReverieError, OSError), locked(open_home(home)), closing(Journal(home)) as journal:
+        standing = probation.read(home)
+        if standing is not None and standing.generation == store.current(home) and standing.given_up:
+            _roll_back(home, journal, standing.parent, f"it failed {standing.failed} times: {why}")
+        return True
+    return False
+
+
+def confirm(home: Path) -> bool:
+    """End a probation that was passed: older generations may go. Whether that could be done; else a later call does."""
+    with contextlib.suppress(ReverieError, OSError), locked(home, patience=0), closing(Journal(home)) as journal:
+        end_probation(home, journal)
+        return True
+    return False
+
+
+def end_probation(home: Path, journal: Journal) -> None:
+    """As `confirm`, for the command that holds the lock. Raises StorageError, OSError."""
+    standing = probation.read(home)
+    if standing is not None and standing.confirmed and standing.generation == store.current(home):
+        journal.note("confirmed", generation=standing.generation, predictions=standing.passed)
+        probation.begin(home, Standing(standing.generation, standing.parent, 0, standing.keep))
+        store.retire(home, standing.keep)
+
+
+def _roll_back(home: Path, journal: Journal, to: str | None, why: str) -> Generation:
+    serving, there = store.current(home), store.generations(home)
+    if to is None:
+        raise HomeError(f"generation {serving} of {home} came with the bundle: there is none before it")
+    if to not in there:
+        found = ", ".join(name for name in there if name != serving) or "none"
+        was = "was rejected" if to in store.rejected(home) else "is not there any more"
+        raise HomeError(f"generation {to} {was}: choose one of those in {home} with --to ({found})")
+    if to == serving:
+        raise HomeError(f"generation {to} is in service already: choose another with --to")
+    target = store.read_generation(home, to)
+    try:
+        store.load_models(home, target)
+    except BundleError as error:
+        raise BundleError(f"generation {to} cannot serve ({error}): choose another with --to") from error
+    with disk.storage_errors(home):
+        journal.note("rolled back", generation=serving, to=to, why=why)
+        probation.begin(home, Standing(to, target.parent, 0, store.KEEP))
+        store.put_in_service(home, to)
+    return target

@@ -1,0 +1,75 @@
+"""`reverie history`: who did what to a home, when and why, and with which figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from reverie.tools.options import home_option, json_option
+
+if TYPE_CHECKING:
+    from reverie.device_runtime.audit import Entry
+
+
+@click.command("history")
+@home_option
+@json_option
+def command(home: Path, as_json: bool) -> None:
+    """Show all that happened to the home, oldest first, from its audit log.
+
+    Accuracies are means over labels on held-out frames. Exits 1 if the log was altered.
+    """
+    from reverie.device_runtime import store, transaction
+    from reverie.device_runtime.audit import first_broken
+    from reverie.device_runtime.errors import HomeError
+
+    entries = transaction.audit_log(home)
+    broken = first_broken(entries)
+    if as_json:
+        kept = store.generations(home) + store.rejected(home)
+        reports = {name: report for name in kept if (report := store.read_report(home, name)) is not None}
+        values = {"events": [entry.to_json() for entry in entries], "reports": reports, "broken_at": broken}
+        click.echo(json.dumps(values))
+    else:
+        _print(entries)
+    if broken is not None:
+        raise HomeError(
+            f"the audit log of {home} was altered at entry {broken}: what it says from there on is not what was noted"
+        )
+
+
+def _print(entries: list[Entry]) -> None:
+    table = Table("when", "who", "what", "generation", "accuracy", "agreement", "why")
+    for entry in entries:
+        facts = json.loads(entry.facts)
+        why = facts.get("message") or facts.get("why") or ""
+        shown = (
+            entry.at,
+            entry.who,
+            entry.event,
+            _generation(facts),
+            _accuracy(facts),
+            _share(facts, "agreement"),
+            why,
+        )
+        table.add_row(*map(str, shown))
+    Console().print(table, markup=False)
+
+
+def _generation(facts: dict[str, Any]) -> str:
+    return f"{facts['generation']} → {facts['to']}" if "to" in facts else str(facts.get("generation", ""))
+
+
+def _accuracy(facts: dict[str, Any]) -> str:
+    if "accuracy_after" not in facts:
+        return ""
+    return f"{_share(facts, 'accuracy_before')} → {_share(facts, 'accuracy_after')}"
+
+
+def _share(facts: dict[str, Any], name: str) -> str:
+    return f"{facts[name]:.1%}" if isinstance(facts.get(name), float) else ""
