@@ -9,19 +9,30 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from reverie.device_runtime import disk, store
+from reverie.device_runtime import disk, frame_store, store
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.checkpoints import Checkpoints
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.errors import BundleError, BusyError, FramesError, StorageError, TrainingError, UpdateError
+from reverie.device_runtime.errors import (
+    BundleError,
+    BusyError,
+    FramesError,
+    HomeError,
+    StorageError,
+    TrainingError,
+    UpdateError,
+)
+from reverie.device_runtime.frame_store import FrameStore
 from reverie.device_runtime.frames import Frames, extend_classes
-from reverie.device_runtime.home import UPDATE, locked, open_home
+from reverie.device_runtime.home import FRAMES, QUARANTINE, UPDATE, locked, open_home
 from reverie.device_runtime.journal import FILE, Journal, Update
 from reverie.device_runtime.monitor import Listener, Monitor, StageRecord
 from reverie.device_runtime.store import Generation
@@ -48,10 +59,19 @@ def changing(home: Path) -> Iterator[Journal]:
         yield journal
 
 
-def begin(home: Path, journal: Journal, frames: Frames, config: UpdateConfig, reading: StageRecord) -> None:
+def begin(
+    home: Path,
+    journal: Journal,
+    frames: Frames,
+    config: UpdateConfig,
+    reading: StageRecord,
+    set_aside: Mapping[str, Any] | None = None,
+    leaving: Iterable[int] = (),
+) -> None:
     """Store `frames` and `config` as the update in progress; one of the same that was cut off stays as it is.
 
     `reading` is what it took to make inputs of the frames: the first stage, which is done before all others.
+    `set_aside` tells in the report which frames were not taken, and `leaving` which stored ones go with its success.
     Raises FramesError before anything is stored, UpdateError if another update was cut off, StorageError.
     """
     fingerprint = _fingerprint(frames)
@@ -76,9 +96,10 @@ def begin(home: Path, journal: Journal, frames: Frames, config: UpdateConfig, re
             disk.make_folder(home / UPDATE)
             disk.sync_folder(home)
         arrays = {"inputs": frames.inputs, "labels": frames.labels, "classes": np.array(frames.classes)}
+        arrays["set_aside"] = np.array(json.dumps(set_aside or {}))
         Checkpoints(home / UPDATE, journal).save("frames", 0, arrays | reading.to_state(spent=reading.seconds))
-        journal.begin(parent.name, store.next_generation(home), fingerprint, config.to_json(), _version())
-    except StorageError:
+        journal.begin(parent.name, store.next_generation(home), fingerprint, config.to_json(), _version(), leaving)
+    except (StorageError, HomeError):
         with contextlib.suppress(OSError):
             disk.remove(home / UPDATE)
         raise
@@ -94,12 +115,12 @@ def go_on(
     """
     update = journal.in_progress()
     if update is None:
-        raise UpdateError(f"{home} has no update in progress: begin one with --frames")
+        raise UpdateError(f"{home} has no update in progress: begin one with --frames, or reverie add frames first")
     if store.current(home) == update.generation:  # cut off between the pointer and the journal
         return _finish(home, journal, update, keep)
     config = _open(home, journal, update)
     monitor = Monitor(listener, config.max_minutes, Checkpoints(home / UPDATE, journal), save_seconds)
-    frames = _stored_frames(home, journal, monitor)
+    frames, set_aside = _stored_frames(home, journal, monitor)
     parent = store.read_generation(home)
     reserved = home / UPDATE / RESERVE
     with disk.storage_errors(home):
@@ -110,7 +131,7 @@ def go_on(
         updated = run_update(models, frames, config, monitor)
         with disk.storage_errors(home):
             disk.remove(reserved)
-        store.add_generation(home, parent, updated.models, updated.report.to_json())
+        store.add_generation(home, parent, updated.models, updated.report.to_json() | {"set_aside": set_aside})
     except (TrainingError, FramesError) as error:
         _end(home, journal, "failed", str(error))
         raise
@@ -163,13 +184,14 @@ def _open(home: Path, journal: Journal, update: Update) -> UpdateConfig:
         raise _give_up(home, journal, "another version of Reverie began it") from None
 
 
-def _stored_frames(home: Path, journal: Journal, monitor: Monitor) -> Frames:
-    """The frames that `begin` stored. Raises UpdateError."""
+def _stored_frames(home: Path, journal: Journal, monitor: Monitor) -> tuple[Frames, dict[str, Any]]:
+    """The frames that `begin` stored, and what was set aside then. Raises UpdateError."""
     with monitor.stage("frames"):
         stored = monitor.resume()
     if stored is None:
         raise _give_up(home, journal, "its stored frames are damaged")
-    return Frames(stored["inputs"], stored["labels"], tuple(stored["classes"].tolist()))
+    set_aside = json.loads(str(stored["set_aside"])) if "set_aside" in stored else {}
+    return Frames(stored["inputs"], stored["labels"], tuple(stored["classes"].tolist())), set_aside
 
 
 def _give_up(home: Path, journal: Journal, reason: str) -> UpdateError:
@@ -198,6 +220,7 @@ def _end(home: Path, journal: Journal, outcome: str, message: str) -> None:
             store.discard(home, update.generation)
         journal.end(outcome, message)
         disk.remove(home / UPDATE)
+        _collect_frames(home, journal)
 
 
 def _collect(home: Path, journal: Journal) -> None:
@@ -205,6 +228,8 @@ def _collect(home: Path, journal: Journal) -> None:
     for path in (*home.iterdir(), *(home / "generations").iterdir(), *(home / "bundles").iterdir()):
         if disk.is_leftover(path):
             disk.remove(path)
+    disk.make_private(home)
+    _collect_frames(home, journal)
     update = journal.in_progress()
     if update is None:
         disk.remove(home / UPDATE)
@@ -213,6 +238,11 @@ def _collect(home: Path, journal: Journal) -> None:
     for path in (home / UPDATE).glob("*"):
         if path.name not in journal.checkpoint_files():
             disk.remove(path)
+
+
+def _collect_frames(home: Path, journal: Journal) -> None:
+    if any((home / name).exists() for name in (FRAMES, QUARANTINE)) or journal.rows("SELECT * FROM purge"):
+        frame_store.collect(home, journal, FrameStore(home, journal))
 
 
 def _generation_bytes(generation: Generation) -> int:

@@ -15,8 +15,11 @@ VERBS = {
     "export": "workstation: torch solver, generator and discriminator to a bundle",
     "inspect": "what a bundle holds",
     "install": "box: put a bundle into a home, as generation 0",
+    "add": "box: store labelled images as frames to learn",
+    "frames": "box: what is stored and what was set aside, and why",
     "update": "box: learn new frames with all six stages",
     "predict": "box: classify images with the generation in service",
+    "purge": "box: forget frames",
     "status": "box: what is in service and what it has learnt",
     "bench": "accuracy protocols, speed and memory",
 }
