@@ -129,7 +129,7 @@ class IntakeConfig:
     """Set frames aside; otherwise all that can be read are taken."""
     max_per_class: int = 5000
     """Most frames of a class; further ones are left where they are."""
-    min_sharpness: float = 0.002
+    min_sharpness: float = 0.0008
     """Variance of the Laplacian relative to that of the pixels, at 256 pixels; 0 takes blurred frames."""
     near_duplicate: float = 1.0
     """Distance between thumbnails, in grey levels, below which two frames are the same; 0 leaves equal ones alone."""

@@ -74,14 +74,16 @@ def sharpness(grey: np.ndarray) -> float:
     """Variance of the Laplacian relative to that of the pixels (H, W), the shorter side at most SHARPNESS_SIDE.
 
     Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000; relative, so that contrast and
-    light do not count.
+    light do not count, and after a Gaussian of one pixel, so that a camera's noise does not.
     """
+    pixels = grey.astype(np.float32)
     side = min(grey.shape)
     if side > SHARPNESS_SIDE:
         high, wide = (max(1, round(n * SHARPNESS_SIDE / side)) for n in grey.shape)
-        grey = _shrunk(grey, high, wide)
-    laplacian = cv2.Laplacian(grey.astype(np.float32), cv2.CV_32F, borderType=cv2.BORDER_REPLICATE)
-    return float(laplacian.var() / max(float(grey.var()), 1e-6))
+        pixels = _shrunk(pixels, high, wide)
+    smooth = cv2.GaussianBlur(pixels, (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE)
+    laplacian = cv2.Laplacian(smooth, cv2.CV_32F, borderType=cv2.BORDER_REPLICATE)
+    return float(laplacian.var() / max(float(pixels.var()), 1e-6))
 
 
 def look(image: np.ndarray) -> Look:

@@ -227,8 +227,6 @@ def test_an_image_that_is_not_there_is_named(box):
     box.refused("predict", box.frames / "none", "--home", box.home, says="holds no PNG or JPEG images")
 
 
-def test_one_bad_image_among_good_ones_is_refused(box):
-    cv2.imwrite(str(box.frames / "bag/zz.png"), np.zeros((4, 4), np.uint8))
+def test_one_bad_image_among_good_ones_is_not_classified(box):
     (box.frames / "sneaker/zz.jpg").write_bytes(b"no image")
     box.refused("predict", box.frames / "sneaker/zz.jpg", "--home", box.home, says="zz.jpg is not a readable")
-    box.update_refused("zz.jpg is not a readable")
