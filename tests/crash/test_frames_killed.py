@@ -7,6 +7,7 @@ import json
 import shutil
 from contextlib import closing
 
+import numpy as np
 import pytest
 from crash_disk import CrashDisk
 from crash_support import Failing, Snapshots, check_whole, counted, go_on
@@ -14,7 +15,7 @@ from crash_support import Failing, Snapshots, check_whole, counted, go_on
 from reverie.device_runtime import disk, frame_store, gathering, purge, sealing, store, transaction
 from reverie.device_runtime.audit import first_broken
 from reverie.device_runtime.config import IntakeConfig
-from reverie.device_runtime.errors import StorageError
+from reverie.device_runtime.errors import FramesError, HomeError, StorageError
 from reverie.device_runtime.gate import Gate
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.preprocess import find_images
@@ -71,17 +72,11 @@ def killed_at_every_operation(home, run, folder):
     def cut(operation):
         crashing(operation)
         cuts.append(folder / f"cut-{len(cuts)}")
-        crashing.crash(cuts[-1], _chance(len(cuts)), 0.5, 0.5)
+        crashing.crash(cuts[-1], np.random.default_rng(len(cuts)), 0.5, 0.5)
 
     with disk.watched(snapshots), disk.watched(cut):
         run(home)
     return [copy for _, copy in snapshots.taken], cuts
-
-
-def _chance(number):
-    import numpy as np
-
-    return np.random.default_rng(number)
 
 
 def test_a_frame_is_stored_whole_or_not_at_all_and_no_other_is_lost(box, pictures, fast_folder):
@@ -192,3 +187,18 @@ def test_a_frame_that_cannot_be_stored_is_told_and_leaves_nothing(box, pictures,
             add(home, "new", contents[1])
         assert content_of(home) in (old, [*old, ("new", contents[1], None)])
         assert store.current(home) == "0000"
+
+
+@pytest.mark.parametrize("carelessly", ["a file", "its folder"])
+def test_a_frame_that_is_not_synced_would_be_noticed(box, pictures, fast_folder, carelessly):
+    """The control: with either sync left out, a power cut loses a frame that the journal names."""
+    label, contents = next(iter(pictures.items()))
+    add(box, label, contents[0])
+    kind = (".image", ".sealed") if carelessly == "a file" else ("",)
+    careless = CrashDisk(box, ignored=lambda op: op.kind == "sync" and op.path.suffix in kind and op.path != box)
+    with disk.watched(careless):
+        add(box, label, contents[1])
+    careless.settle()
+    careless.crash(fast_folder / "cut", np.random.default_rng(0), 0.0, 1.0)
+    with pytest.raises((FramesError, HomeError)):
+        content_of(fast_folder / "cut")

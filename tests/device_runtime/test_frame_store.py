@@ -1,4 +1,4 @@
-"""The frames of a home: private, within their quota, gone when they are learnt or purged, and sealed if that is wanted."""
+"""The frames of a home: private, within their quota, gone when learnt or purged, and sealed if that is wanted."""
 
 from __future__ import annotations
 
@@ -121,15 +121,19 @@ def test_stored_frames_are_learnt_and_gone_once_the_result_serves(box, fill, upd
     assert (report["set_aside"], sum(row["frames"] for row in report["classes"])) == ({}, 16)
 
 
-def test_frames_that_came_in_meanwhile_and_frames_to_keep_stay(box, fill, begin, update, pictures):
+def test_frames_come_in_while_an_update_runs_and_stay_as_do_frames_to_keep(box, fill, begin, update, pictures):
     fill(box)
     begin(box)
     label = next(iter(pictures))
-    with frame_store.opened(box) as frames:
-        assert Gate(frames, CONFIG).offer(label, pictures[label][20], "new") is None
-        frames.add(label, pictures[label][21], "blurred")
+
+    def listen(now):
+        if (now.stage, now.step) == ("fine-tune", 2):
+            with frame_store.opened(box) as frames:
+                assert Gate(frames, CONFIG).offer(label, pictures[label][20], "new") is None
+                frames.add(label, pictures[label][21], "blurred")
+
     with transaction.changing(box) as journal:
-        transaction.go_on(box, journal)
+        transaction.go_on(box, journal, listen)
     assert kept(box) == [(label, None), (label, "blurred")]
     fill(box)
     update(box, keep_frames=True)
