@@ -146,6 +146,22 @@ class PromotionConfig:
 
 
 @dataclass(frozen=True)
+class IntakeConfig:
+    """Which frames are learnt, and which are set aside."""
+
+    check: bool = True
+    """Set frames aside; otherwise all that can be read are taken."""
+    max_per_class: int = 5000
+    """Most frames of a class; further ones are left where they are."""
+    min_sharpness: float = 0.0008
+    """Variance of the Laplacian relative to that of the pixels, at 256 pixels; 0 takes blurred frames."""
+    near_duplicate: float = 1.0
+    """Distance between thumbnails, in grey levels, below which two frames are the same; 0 leaves equal ones alone."""
+    sure: float = 0.95
+    """Probability above which the solver contradicts the label of a class that it knows; 1 believes all labels."""
+
+
+@dataclass(frozen=True)
 class UpdateConfig:
     """One update. The defaults measured best; `literal` is the published form, step by step."""
 
@@ -156,6 +172,7 @@ class UpdateConfig:
     """Fewest frames of a class; below it one wrong label weighs too much."""
     max_minutes: float | None = None
     """Time limit for the whole update; each stage gets its usual share of it."""
+    intake: IntakeConfig = field(default_factory=IntakeConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     fine_tune: FitConfig = field(default_factory=FitConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)

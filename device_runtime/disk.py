@@ -9,6 +9,7 @@ at one, or to replay them as a disk may have kept them when power failed (`watch
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -61,6 +62,7 @@ class _NewFile(io.RawIOBase):
         announce("create", path)
         self._path = path
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.fchmod(self._descriptor, 0o600)  # whatever the umask, and if it was there
         self._hash = hashlib.sha256()
         self._size = 0
 
@@ -129,6 +131,15 @@ def make_folder(path: Path) -> None:
     """Make one folder, for its owner alone."""
     announce("mkdir", path)
     path.mkdir(mode=0o700)
+    path.chmod(0o700)  # whatever the umask
+
+
+def make_private(path: Path) -> None:
+    """Let none but its owner read a file or a folder; one that belongs to somebody else stays as it is."""
+    mode = 0o700 if path.is_dir() else 0o600
+    with contextlib.suppress(PermissionError):
+        if path.stat().st_mode & 0o777 != mode:
+            path.chmod(mode)
 
 
 def rename(path: Path, target: Path) -> None:
@@ -167,6 +178,17 @@ def remove(path: Path) -> None:
     elif path.exists() or path.is_symlink():
         announce("remove", path)
         path.unlink()
+
+
+def destroy(path: Path) -> None:
+    """Overwrite a small file with random bytes, and remove it. On flash, the old bytes may survive below the system."""
+    if path.exists():
+        announce("write", path)
+        with path.open("r+b", buffering=0) as file:
+            file.write(os.urandom(path.stat().st_size))
+            os.fsync(file.fileno())
+        remove(path)
+        sync_folder(path.parent)
 
 
 def remove_whole(folder: Path) -> None:

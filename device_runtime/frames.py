@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,10 +23,8 @@ class Frames(NamedTuple):
     classes: tuple[str, ...]
 
 
-def read_frames(
-    folder: Path, make: InputMaker, min_images: int, done: Callable[[int, int], None] = lambda _at, _of: None
-) -> Frames:
-    """All of `folder/LABEL/*.png|jpg` as inputs; `done` hears how many of how many images are read.
+def label_files(folder: Path, min_images: int) -> list[tuple[str, list[Path]]]:
+    """Each label in `folder` with its image files, `folder/LABEL/*.png|jpg`.
 
     Raises FramesError naming the first thing wrong.
     """
@@ -36,9 +33,8 @@ def read_frames(
     folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not folders:
         raise FramesError(f"{folder} has no folders: put the images of each label into a folder of its name")
-    files: list[Path] = []
-    labels: list[int] = []
-    for index, path in enumerate(folders):
+    labelled = []
+    for path in folders:
         check_label(path.name)
         found = image_files(path)
         if len(found) < max(min_images, 1):
@@ -46,9 +42,16 @@ def read_frames(
                 f"{path} has {len(found)} PNG or JPEG images: at least {min_images} are needed, "
                 "add more or remove the folder"
             )
-        files += found
-        labels += [index] * len(found)
-    return Frames(make.read(files, done), np.asarray(labels), tuple(path.name for path in folders))
+        labelled.append((path.name, found))
+    return labelled
+
+
+def read_frames(folder: Path, make: InputMaker, min_images: int) -> Frames:
+    """All of `folder/LABEL/*.png|jpg` as inputs, unchecked. Raises FramesError naming the first thing wrong."""
+    labelled = label_files(folder, min_images)
+    labels = np.repeat(np.arange(len(labelled)), [len(files) for _, files in labelled])
+    files = [file for _, found in labelled for file in found]
+    return Frames(make.read(files), labels, tuple(label for label, _ in labelled))
 
 
 def extend_classes(known: tuple[str, ...], frames: tuple[str, ...], slots: int) -> tuple[str, ...]:

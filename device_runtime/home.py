@@ -4,12 +4,19 @@ HOME/
   home.json            marks the directory as a home and gives its layout's version
   current              name of the generation in service
   reverie.lock         held by the one command that may change the home
-  journal.db           the update in progress, how earlier ones ended, and the audit log
+  frames.lock          held for each change of the stored frames, which goes on while an update runs
+  journal.db           the update in progress, how earlier ones ended, the frames there are, and the audit log
+  key                  what pixels are sealed with, in a home that is encrypted and whose key lies nowhere else
   bundles/ID/          one installed bundle (graphs), ID from the hash of its manifest
   generations/0000/    solver.onnx, generator.onnx, discriminator.onnx, generation.json, report.json
   generations/0001.rejected/  as above: one that was not fit to serve
   probation            how the generation in service does: predictions made and failed
   update/              frames and checkpoints of the update in progress
+  frames/ID/           stored frames of one label, which the journal names
+  quarantine/ID/       frames of one label that were set aside
+
+All of it is for its owner alone, whatever the umask. Pixels, and what is made of them input by input, lie in the last
+three alone.
 """
 
 from __future__ import annotations
@@ -24,6 +31,9 @@ from reverie.device_runtime.errors import BusyError, HomeError
 LAYOUT = 1
 MARK = "home.json"
 LOCK = "reverie.lock"
+FRAMES_LOCK = "frames.lock"
+FRAMES = "frames"
+QUARANTINE = "quarantine"
 UPDATE = "update"
 PATIENCE = 0.5
 """Seconds to wait for the lock: longer than a command that only looks at it."""

@@ -29,6 +29,14 @@ class InputMaker:
         """Input (*S) of one uint8 image (H, W) or (H, W, 3 in BGR order). Raises FramesError."""
         return np.asarray(self._of(image_to_input(image, self._how, where)[None])[0])
 
+    def prepared(self, image: np.ndarray, where: object) -> np.ndarray:
+        """What goes into `of_prepared`, of one uint8 image. Raises FramesError."""
+        return image_to_input(image, self._how, where)
+
+    def of_prepared(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Inputs (N, *S) of prepared images; at most CHUNK of them at a time bound the memory."""
+        return self._of(np.stack(images))
+
     def read(self, files: Sequence[Path], done: Callable[[int, int], None] = lambda _at, _of: None) -> np.ndarray:
         """Inputs (N, *S) of image files, each computed once; `done` hears how many of how many. Raises FramesError."""
         parts = []

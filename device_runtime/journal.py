@@ -3,14 +3,18 @@
 SQLite with a write-ahead log that is synced at every commit: what was committed is there after a power cut. (With a
 rollback journal, the last commit can be lost.) At most one update is in progress. An update's `stage` and `step` are
 those of its last checkpoint; `attempts` counts the attempts to get beyond it, the running one included.
+
+Of each frame that is stored or set aside there is a row, which `frame_store` keeps; its `generation` is the one with
+whose confirmation it goes.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -38,6 +42,13 @@ CREATE TABLE IF NOT EXISTS audit (
     id INTEGER PRIMARY KEY, at TEXT NOT NULL, who TEXT NOT NULL, event TEXT NOT NULL, facts TEXT NOT NULL,
     hash TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS labels (id INTEGER PRIMARY KEY AUTOINCREMENT, label TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS frames (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, label INTEGER NOT NULL REFERENCES labels, file TEXT NOT NULL UNIQUE,
+    sha256 TEXT NOT NULL, size INTEGER NOT NULL, added TEXT NOT NULL, reason TEXT, released INTEGER NOT NULL DEFAULT 0,
+    generation TEXT, noted INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS purge (facts TEXT NOT NULL);
 """
 
 
@@ -78,10 +89,13 @@ class Journal:
             new = not self._path.exists()
             if new:
                 disk.announce("commit", self._path)
+                os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600))
+            disk.make_private(self._path)  # SQLite gives its other files the same mode
             self._db = sqlite3.connect(self._path, isolation_level=None)
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute("PRAGMA secure_delete = ON")
                 self._db.executescript(SCHEMA)
             except sqlite3.Error:
                 self._db.close()
@@ -112,14 +126,31 @@ class Journal:
         with self._errors():
             return [Update(*row) for row in self._db.execute("SELECT * FROM updates ORDER BY id")]
 
-    def begin(self, parent: str, generation: str, frames: str, config: str, version: str) -> None:
-        """Note that an update begins; from here on it goes on after a cut."""
+    @contextmanager
+    def changes(self) -> Iterator[sqlite3.Connection]:
+        """All that is executed and noted inside is committed together, or not at all."""
+        with self._transaction():
+            yield self._db
+
+    def rows(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """What `query` finds."""
+        with self._errors():
+            return self._db.execute(query, values).fetchall()
+
+    def begin(
+        self, parent: str, generation: str, frames: str, config: str, version: str, leaving: Iterable[int] = ()
+    ) -> None:
+        """Note that an update begins; from here on it goes on after a cut.
+
+        The stored frames `leaving` are not needed any more once its result is in service.
+        """
         values = (parent, generation, frames, config, version, now())
         with self._transaction():
             self._db.execute(
                 "INSERT INTO updates (parent, generation, frames, config, version, begun) VALUES (?, ?, ?, ?, ?, ?)",
                 values,
             )
+            self._db.executemany("UPDATE frames SET generation = ? WHERE id = ?", [(generation, at) for at in leaving])
             self._note("update begun", parent=parent, generation=generation, frames=frames)
 
     def attempt(self) -> None:
@@ -131,10 +162,16 @@ class Journal:
         self._change("UPDATE updates SET attempts = max(attempts - 1, 0) WHERE outcome IS NULL")
 
     def end(self, outcome: str, message: str = "", **figures: Any) -> None:
-        """Note how the update in progress ended, with what was measured; its checkpoints are no longer known."""
+        """Note how the update in progress ended, with what was measured.
+
+        Its checkpoints, and the frames it learnt, are no longer known.
+        """
         with self._transaction():
             update = self.in_progress()
             if update is not None:
+                if outcome == "in service":
+                    self._db.execute("DELETE FROM frames WHERE generation = ?", (update.generation,))
+                self._db.execute("UPDATE frames SET generation = NULL")
                 self._note(f"update {outcome}", generation=update.generation, message=message, **figures)
             self._db.execute("DELETE FROM checkpoints")
             self._db.execute(
@@ -152,6 +189,12 @@ class Journal:
         """Names of the files of all checkpoints."""
         with self._errors():
             return {name for (name,) in self._db.execute("SELECT file FROM checkpoints")}
+
+    def holds_frames(self) -> bool:
+        """Whether there are frames, stored or set aside, or checkpoints: all that is sealed in an encrypted home."""
+        with self._errors():
+            query = "SELECT EXISTS (SELECT * FROM frames) OR EXISTS (SELECT * FROM checkpoints)"
+            return bool(self._db.execute(query).fetchone()[0])
 
     def add_checkpoint(self, stage: str, step: int, file: str, record: FileRecord) -> None:
         """Note a checkpoint in place of the last one of `stage`; the running attempt got beyond that."""
@@ -181,6 +224,10 @@ class Journal:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        inside_another: bool = self._db.in_transaction
+        if inside_another:
+            yield
+            return
         with self._errors():
             disk.announce("commit", self._path)
             self._db.execute("BEGIN IMMEDIATE")

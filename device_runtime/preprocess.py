@@ -141,12 +141,20 @@ def _scaled(image: np.ndarray, height: int, width: int, how: Preprocessing) -> n
 def read_image(path: Path) -> np.ndarray:
     """Decode a PNG or JPEG file to uint8 (H, W) or (H, W, 3 in BGR order). Raises FramesError."""
     try:
-        encoded = np.fromfile(path, dtype=np.uint8)
-        image = cv2.imdecode(encoded, cv2.IMREAD_ANYCOLOR) if encoded.size else None
-    except (OSError, cv2.error):
+        content = path.read_bytes()
+    except OSError:
+        content = b""
+    return decode_image(content, path)
+
+
+def decode_image(content: bytes, where: object) -> np.ndarray:
+    """Decode what a PNG or JPEG file holds to uint8 (H, W) or (H, W, 3 in BGR order). Raises FramesError."""
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYCOLOR) if content else None
+    except cv2.error:
         image = None
     if image is None:
-        raise FramesError(f"{path} is not a readable PNG or JPEG image: remove or replace it")
+        raise FramesError(f"{where} is not a readable PNG or JPEG image: remove or replace it")
     return np.asarray(image)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reverie.device_runtime import bundle, disk, journal
+from reverie.device_runtime import bundle, disk, journal, sealing
 from reverie.device_runtime.bundle import FileRecord, fingerprint, read_manifest, read_verified
 from reverie.device_runtime.errors import BundleError, HomeError, StorageError
 from reverie.device_runtime.home import LAYOUT, LOCK, MARK, locked, open_home
@@ -48,12 +48,13 @@ class Generation:
         return dataclasses.asdict(self)
 
 
-def install(source: Path, home: Path) -> Generation:
+def install(source: Path, home: Path, key: str | None = None) -> Generation:
     """Copy the bundle folder `source` into `home` and put generation 0 into service.
 
     A home that does not exist is made; one that has a generation in service already is refused. Every file is
-    verified on the way. The mark of a home is written last. Raises BundleError, HomeError, StorageError; nothing is
-    left behind.
+    verified on the way. With a `key`, the path of a file in the home or elsewhere, what holds pixels will be sealed;
+    the key is made if it is not there. The mark of a home is written last. Raises BundleError, HomeError, StorageError;
+    nothing is left behind.
     """
     home = home.resolve()
     _require_unused(home)
@@ -93,11 +94,15 @@ def install(source: Path, home: Path) -> Generation:
         disk.write(home / "current", generation.name.encode())
         disk.sync_folder(home)
         disk.sync_folder(home.parent)
-        disk.replace(home / MARK, json.dumps({"layout": LAYOUT}).encode())
+        if key is not None:
+            sealing.make_key(home / key)
+        mark = {"layout": LAYOUT} | ({"key": key} if key is not None else {})
+        disk.replace(home / MARK, json.dumps(mark).encode())
 
     made = not home.exists()
     with disk.storage_errors(home):
         _make_folders(home)
+        disk.make_private(home)
         with locked(home):
             _require_unused(home)
             try:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reverie.device_runtime import disk, probation, store
+from reverie.device_runtime import disk, frame_store, probation, store
 from reverie.device_runtime.audit import Entry
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.checkpoints import Checkpoints
@@ -25,15 +26,17 @@ from reverie.device_runtime.errors import (
     BundleError,
     BusyError,
     FramesError,
+    HomeError,
     RejectedError,
     StorageError,
     TrainingError,
     UpdateError,
 )
 from reverie.device_runtime.evaluation import evaluate
+from reverie.device_runtime.frame_store import FrameStore
 from reverie.device_runtime.frames import Frames, extend_classes
 from reverie.device_runtime.fresh_process import wrong_answers
-from reverie.device_runtime.home import UPDATE, locked, open_home
+from reverie.device_runtime.home import FRAMES, QUARANTINE, UPDATE, locked, open_home
 from reverie.device_runtime.journal import FILE, Journal, Update
 from reverie.device_runtime.models import Models
 from reverie.device_runtime.monitor import Listener, Monitor, StageRecord
@@ -63,10 +66,19 @@ def changing(home: Path) -> Iterator[Journal]:
         yield journal
 
 
-def begin(home: Path, journal: Journal, frames: Frames, config: UpdateConfig, reading: StageRecord) -> None:
+def begin(
+    home: Path,
+    journal: Journal,
+    frames: Frames,
+    config: UpdateConfig,
+    reading: StageRecord,
+    set_aside: Mapping[str, Any] | None = None,
+    leaving: Iterable[int] = (),
+) -> None:
     """Store `frames` and `config` as the update in progress; one of the same that was cut off stays as it is.
 
     `reading` is what it took to make inputs of the frames: the first stage, which is done before all others.
+    `set_aside` tells in the report which frames were not taken, and `leaving` which stored ones go with its success.
     Raises FramesError before anything is stored, UpdateError if another update was cut off, StorageError.
     """
     fingerprint = _fingerprint(frames)
@@ -92,9 +104,10 @@ def begin(home: Path, journal: Journal, frames: Frames, config: UpdateConfig, re
             disk.make_folder(home / UPDATE)
             disk.sync_folder(home)
         arrays = {"inputs": frames.inputs, "labels": frames.labels, "classes": np.array(frames.classes)}
+        arrays["set_aside"] = np.array(json.dumps(set_aside or {}))
         Checkpoints(home / UPDATE, journal).save("frames", 0, arrays | reading.to_state(spent=reading.seconds))
-        journal.begin(parent.name, store.next_generation(home), fingerprint, config.to_json(), _version())
-    except StorageError:
+        journal.begin(parent.name, store.next_generation(home), fingerprint, config.to_json(), _version(), leaving)
+    except (StorageError, HomeError):
         with contextlib.suppress(OSError):
             disk.remove(home / UPDATE)
         raise
@@ -110,12 +123,12 @@ def go_on(
     """
     update = journal.in_progress()
     if update is None:
-        raise UpdateError(f"{home} has no update in progress: begin one with --frames")
+        raise UpdateError(f"{home} has no update in progress: begin one with --frames, or reverie add frames first")
     if _is_decided(home, update):  # cut off between that and the journal
         return _finish(home, journal, update, keep)
     config = _open(home, journal, update)
     monitor = Monitor(listener, config.max_minutes, Checkpoints(home / UPDATE, journal), save_seconds)
-    frames = _stored_frames(home, journal, monitor)
+    frames, set_aside = _stored_frames(home, journal, monitor)
     parent = store.read_generation(home)
     reserved = home / UPDATE / RESERVE
     with disk.storage_errors(home):
@@ -126,7 +139,7 @@ def go_on(
         updated = run_update(models, frames, config, monitor)
         with disk.storage_errors(home):
             disk.remove(reserved)
-        _add_judged(home, parent, models, updated, frames, config, keep)
+        _add_judged(home, parent, models, updated, frames, config, keep, set_aside)
     except (TrainingError, FramesError) as error:
         _end(home, journal, "failed", str(error))
         raise
@@ -188,13 +201,14 @@ def _open(home: Path, journal: Journal, update: Update) -> UpdateConfig:
         raise _give_up(home, journal, "another version of Reverie began it") from None
 
 
-def _stored_frames(home: Path, journal: Journal, monitor: Monitor) -> Frames:
-    """The frames that `begin` stored. Raises UpdateError."""
+def _stored_frames(home: Path, journal: Journal, monitor: Monitor) -> tuple[Frames, dict[str, Any]]:
+    """The frames that `begin` stored, and what was set aside then. Raises UpdateError."""
     with monitor.stage("frames"):
         stored = monitor.resume()
     if stored is None:
         raise _give_up(home, journal, "its stored frames are damaged")
-    return Frames(stored["inputs"], stored["labels"], tuple(stored["classes"].tolist()))
+    set_aside = json.loads(str(stored["set_aside"])) if "set_aside" in stored else {}
+    return Frames(stored["inputs"], stored["labels"], tuple(stored["classes"].tolist())), set_aside
 
 
 def _give_up(home: Path, journal: Journal, reason: str) -> UpdateError:
@@ -203,7 +217,14 @@ def _give_up(home: Path, journal: Journal, reason: str) -> UpdateError:
 
 
 def _add_judged(
-    home: Path, parent: Generation, previous: Models, updated: Updated, frames: Frames, config: UpdateConfig, keep: int
+    home: Path,
+    parent: Generation,
+    previous: Models,
+    updated: Updated,
+    frames: Frames,
+    config: UpdateConfig,
+    keep: int,
+    set_aside: Mapping[str, Any],
 ) -> None:
     """Write what the update made, and let it serve if it is fit to; with the previous generator if that alone is not.
 
@@ -213,7 +234,7 @@ def _add_judged(
     models = updated.models
     if decision.promoted and not decision.generator_promoted:
         models = models.with_generative(previous.generator, previous.discriminator)
-    report = updated.report.to_json()
+    report = updated.report.to_json() | {"set_aside": set_aside}
 
     def judge(generation: Generation) -> Judgement:
         judged = decision.with_answers(wrong_answers(home, generation, models))
@@ -236,7 +257,7 @@ def _finish(home: Path, journal: Journal, update: Update, keep: int) -> Generati
     """
     report = store.read_report(home, update.generation) or {}
     if update.generation in store.rejected(home):
-        reasons = "; ".join(report["promotion"]["reasons"])
+        reasons = "; ".join(report.get("promotion", {}).get("reasons", ["its report is damaged"]))
         _leave(home, journal, "rejected", reasons, keep, summary(report))
         raise RejectedError(
             f"generation {update.generation} was rejected and {update.parent} serves on in {home}: {reasons}"
@@ -268,6 +289,7 @@ def _end(home: Path, journal: Journal, outcome: str, message: str, figures: dict
             store.discard(home, update.generation)
         journal.end(outcome, message, **(figures or {}))
         disk.remove(home / UPDATE)
+        _collect_frames(home, journal)
 
 
 def _collect(home: Path, journal: Journal) -> None:
@@ -279,6 +301,8 @@ def _collect(home: Path, journal: Journal) -> None:
     if standing is not None and standing.generation != store.current(home):
         disk.remove(home / probation.FILE)
     end_probation(home, journal)
+    disk.make_private(home)
+    _collect_frames(home, journal)
     update = journal.in_progress()
     if update is None:
         disk.remove(home / UPDATE)
@@ -287,6 +311,11 @@ def _collect(home: Path, journal: Journal) -> None:
     for path in (home / UPDATE).glob("*"):
         if path.name not in journal.checkpoint_files():
             disk.remove(path)
+
+
+def _collect_frames(home: Path, journal: Journal) -> None:
+    if any((home / name).exists() for name in (FRAMES, QUARANTINE)) or journal.rows("SELECT * FROM purge"):
+        frame_store.collect(home, journal, FrameStore(home, journal))
 
 
 def _generation_bytes(generation: Generation) -> int:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,3 +144,14 @@ def _print_generator(console: Console, judged: dict[str, Any] | None) -> None:
     if judged["without_replay"]:
         labels = ", ".join(judged["without_replay"])
         console.print(f"The generator does not show {labels}: show frames of these again in the next update.")
+
+
+def print_set_aside(console: Console, set_aside: dict[str, dict[str, int]]) -> None:
+    """Which frames an update did not learn and why, if there are any."""
+    if not set_aside:
+        return
+    table = Table("label", "set aside", "reason", title="Frames set aside", title_justify="left")
+    for label, reasons in set_aside.items():
+        for reason, count in reasons.items():
+            table.add_row(Text(label), str(count), Text(reason))
+    console.print(table)

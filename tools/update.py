@@ -15,8 +15,6 @@ from reverie.tools.options import home_option, json_option, seed_option
 
 if TYPE_CHECKING:
     from reverie.device_runtime.config import UpdateConfig
-    from reverie.device_runtime.journal import Journal
-    from reverie.device_runtime.monitor import Listener
 
 
 @click.command("update")
@@ -24,7 +22,8 @@ if TYPE_CHECKING:
 @click.option(
     "--frames",
     type=click.Path(path_type=Path),
-    help="Folder of class-named folders of images. Not needed to go on with an update that was cut off.",
+    help="Folder of class-named folders of images. Without it, an update that was cut off goes on, or else the stored "
+    "frames are learnt.",
 )
 @click.option("--restart", is_flag=True, help="Drop an update that was cut off.")
 @click.option("--keep", default=3, show_default=True, type=click.IntRange(2), help="Generations to keep.")
@@ -40,6 +39,9 @@ if TYPE_CHECKING:
 @click.option("--literal", is_flag=True, help="Run the published form of the method instead of the default.")
 @click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Time limit for the update.")
 @click.option("--min-images", type=click.IntRange(2), help="Fewest images of a label.  [default: 5]")
+@click.option("--max-images", type=click.IntRange(2), help="Most images of a label.  [default: 5000]")
+@click.option("--take-all", is_flag=True, help="Set nothing aside that can be read.")
+@click.option("--keep-frames", is_flag=True, help="Keep stored frames when the result is in service.")
 @seed_option
 @json_option
 def command(
@@ -52,12 +54,17 @@ def command(
     literal: bool,
     max_minutes: float | None,
     min_images: int | None,
+    max_images: int | None,
+    take_all: bool,
+    keep_frames: bool,
     seed: int,
     as_json: bool,
 ) -> None:
-    """Learn what FRAMES show, or go on with an update that was cut off.
+    """Learn what FRAMES show, or what is stored, or go on with an update that was cut off.
 
-    The generation in service is never touched. The new one serves if it is fit to; otherwise it is kept as rejected.
+    Frames that are blank, blurred, shown twice or contradict each other or the solver are set aside with the reason:
+    see `reverie frames`. The generation in service is never touched. The new one serves if it is fit to, and stored
+    frames go then; otherwise it is kept as rejected.
     """
     from dataclasses import replace
 
@@ -69,13 +76,15 @@ def command(
         config = replace(config, promotion=replace(config.promotion, floor=floor))
     if min_images is not None:
         config = replace(config, min_images=min_images)
+    if max_images is not None:
+        config = replace(config, intake=replace(config.intake, max_per_class=max_images))
+    if take_all:
+        config = replace(config, intake=replace(config.intake, check=False))
     if literal:
         config = config.literal()
-    if frames is None and config != UpdateConfig():
-        raise click.UsageError("an update that was cut off keeps its options: options of a new one need --frames")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
-        _update(home, frames, config, restart, keep, as_json)
+        _update(home, frames, config, restart, keep, keep_frames, as_json)
     except KeyboardInterrupt:
         from reverie.device_runtime.transaction import look
 
@@ -86,19 +95,34 @@ def command(
         sys.exit(130)
 
 
-def _update(home: Path, frames: Path | None, config: UpdateConfig, restart: bool, keep: int, as_json: bool) -> None:
-    from reverie.device_runtime import store, transaction
-    from reverie.tools.display import print_report, update_progress
+def _update(
+    home: Path,
+    frames: Path | None,
+    config: UpdateConfig,
+    restart: bool,
+    keep: int,
+    keep_frames: bool,
+    as_json: bool,
+) -> None:
+    from reverie.device_runtime import gathering, store, transaction
+    from reverie.device_runtime.config import UpdateConfig
+    from reverie.device_runtime.frame_store import FrameStore
+    from reverie.tools.display import print_report, print_set_aside, update_progress
 
     console = Console(stderr=as_json)
     with transaction.changing(home) as journal, update_progress(console, "update") as listener:
         if restart:
             transaction.drop(home, journal)
-        if frames is not None:
-            _begin(home, journal, frames, config, listener)
-        elif restart:
+        if frames is None and restart:
             console.print(f"{home} has no update in progress any more", highlight=False, soft_wrap=True)
             return
+        begins = frames is not None or (journal.in_progress() is None and bool(FrameStore(home, journal).stored()))
+        if begins:
+            gathering.begin(home, journal, frames, config, listener, keep_frames)
+        elif keep_frames or config != UpdateConfig():
+            raise click.UsageError(
+                "an update that was cut off keeps its options: options of a new one need --frames, or stored frames"
+            )
         cut_off = journal.in_progress()
         if cut_off is not None and cut_off.stage:
             console.print(f"going on in {cut_off.stage} after step {cut_off.step}", highlight=False)
@@ -109,19 +133,5 @@ def _update(home: Path, frames: Path | None, config: UpdateConfig, restart: bool
         return
     if report is not None:
         print_report(console, report)
+        print_set_aside(console, report.get("set_aside", {}))
     console.print(f"{home} now serves generation {generation.name}: {', '.join(generation.classes)}")
-
-
-def _begin(home: Path, journal: Journal, frames: Path, config: UpdateConfig, listener: Listener) -> None:
-    """Make inputs of the frames and store them; the backbone is out of memory before the update goes on."""
-    from reverie.device_runtime import store, transaction
-    from reverie.device_runtime.bundle import read_manifest
-    from reverie.device_runtime.frames import read_frames
-    from reverie.device_runtime.inputs import InputMaker
-    from reverie.device_runtime.monitor import Monitor
-
-    bundle = home / "bundles" / store.read_generation(home).bundle
-    monitor = Monitor(listener)
-    with monitor.stage("frames") as reading:
-        read = read_frames(frames, InputMaker(bundle, read_manifest(bundle)), config.min_images, monitor.step)
-    transaction.begin(home, journal, read, config, reading)

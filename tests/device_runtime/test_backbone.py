@@ -21,6 +21,7 @@ from reverie.device_runtime.monitor import Monitor
 from reverie.device_runtime.predictor import Predictor
 from reverie.device_runtime.preprocess import find_images, image_to_input, read_image
 from reverie.device_runtime.report import accuracy
+from reverie.device_runtime.selection import select, shown_in
 from reverie.device_runtime.update import run_update
 
 KNOWN, NEW = ("sandal", "t-shirt", "trouser"), ("bag", "sneaker")
@@ -82,12 +83,14 @@ def test_each_frame_passes_the_backbone_once_and_few_at_a_time(on_features, fram
 
     monkeypatch.setattr(Graph, "run", counted)
     heard = []
-    frames = read_frames(
-        frames_folder,
+    frames = select(
+        shown_in(frames_folder, 5),
         InputMaker(on_features.folder, on_features.manifest),
-        5,
+        on_features.solver_graph,
+        on_features.classes,
+        quick,
         lambda at, of: heard.append((at, of)),
-    )
+    ).frames
     run_update(on_features, frames, quick, Monitor())
     total = len(find_images(frames_folder))
     assert sum(passed) == total == len(frames.inputs)

@@ -112,11 +112,13 @@ def test_an_image_that_ends_early_is_named(box):
 def test_a_photograph_that_ends_early_is_named(box):
     """Half a JPEG decodes to half a picture over grey, which nobody wants to learn from."""
     encoded = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))[1].tobytes()
+    box.first().unlink()
     (box.frames / "bag/half.jpg").write_bytes(encoded[: len(encoded) // 2])
     box.update_refused("bag/half.jpg is not a readable PNG or JPEG image")
 
 
 def test_an_image_name_that_breaks_the_line_does_not_break_the_message(box):
+    box.first().unlink()
     (box.frames / "bag/new\nline.png").write_bytes(b"no image")
     box.update_refused("is not a readable PNG or JPEG image")
 
@@ -225,8 +227,6 @@ def test_an_image_that_is_not_there_is_named(box):
     box.refused("predict", box.frames / "none", "--home", box.home, says="holds no PNG or JPEG images")
 
 
-def test_one_bad_image_among_good_ones_is_refused(box):
-    cv2.imwrite(str(box.frames / "bag/zz.png"), np.zeros((4, 4), np.uint8))
+def test_one_bad_image_among_good_ones_is_not_classified(box):
     (box.frames / "sneaker/zz.jpg").write_bytes(b"no image")
     box.refused("predict", box.frames / "sneaker/zz.jpg", "--home", box.home, says="zz.jpg is not a readable")
-    box.update_refused("zz.jpg is not a readable")

@@ -129,7 +129,7 @@ def test_restart_drops_what_was_cut_off(reverie, stopped):
     done = reverie("update", "--home", stopped)
     assert (done.code, done.err) == (
         1,
-        f"reverie: {stopped} has no update in progress: begin one with --frames\n",
+        f"reverie: {stopped} has no update in progress: begin one with --frames, or reverie add frames first\n",
     )
 
 

@@ -1,0 +1,71 @@
+"""How an update of a home begins: with a folder of frames, or with those that are stored, once they are looked at."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from reverie.device_runtime import intake, store, transaction
+from reverie.device_runtime.bundle import read_manifest, read_verified
+from reverie.device_runtime.config import UpdateConfig
+from reverie.device_runtime.engine import Graph
+from reverie.device_runtime.errors import FramesError
+from reverie.device_runtime.frame_store import FrameStore
+from reverie.device_runtime.frames import extend_classes
+from reverie.device_runtime.inputs import InputMaker
+from reverie.device_runtime.journal import Journal
+from reverie.device_runtime.monitor import Listener, Monitor
+from reverie.device_runtime.selection import Selection, Shown, select, shown_in
+
+LEFT = {intake.OVER_THE_CAP, intake.UNREADABLE}
+"""Reasons for which a frame is not taken and stays where it is."""
+
+
+def begin(
+    home: Path,
+    journal: Journal,
+    folder: Path | None,
+    config: UpdateConfig,
+    listener: Listener | None = None,
+    keep_frames: bool = False,
+) -> None:
+    """Look at the frames in `folder`, or at those that are stored, set aside what is not fit, and begin an update.
+
+    Stored frames that it learns go when its result is in service, and so do those that had been set aside before;
+    `keep_frames` keeps both. Raises FramesError before anything is changed; StorageError, HomeError, UpdateError.
+    """
+    frames = FrameStore(home, journal)
+    before = frames.quarantined()
+    stored = frames.stored() if folder is None else []
+    if folder is None:
+        shown = [Shown(f.label, f.file, partial(frames.content, f), bool(f.released)) for f in stored]
+    else:
+        shown = shown_in(folder, config.min_images)
+    parent = store.read_generation(home)
+    bundle = home / "bundles" / parent.bundle
+    manifest = read_manifest(bundle)
+    extend_classes(parent.classes, tuple(sorted({frame.label for frame in shown})), manifest.slots)
+    solver = Graph(read_verified(home / "generations" / parent.name, "solver.onnx", parent.files["solver.onnx"]))
+    monitor = Monitor(listener)
+    with monitor.stage("frames") as reading:
+        selection = select(shown, InputMaker(bundle, manifest), solver, parent.classes, config, monitor.step)
+    leaving = [] if keep_frames else [*before, *(stored[at] for at in selection.taken if stored)]
+    transaction.begin(
+        home, journal, selection.frames, config, reading, selection.counts(shown), [frame.id for frame in leaving]
+    )
+    for at, reason in selection.set_aside.items():
+        if reason not in LEFT and folder is None:
+            frames.set_aside(stored[at], reason)
+    if folder is not None:
+        _copy_aside(frames, shown, selection)
+    frames.note()
+
+
+def _copy_aside(frames: FrameStore, shown: list[Shown], selection: Selection) -> None:
+    """Keep what was set aside of a folder for somebody to look at, as far as there is room: it is in the folder too."""
+    for at, reason in selection.set_aside.items():
+        if reason not in LEFT:
+            try:
+                frames.add(shown[at].label, shown[at].read(), reason)
+            except FramesError:
+                return

@@ -1,0 +1,157 @@
+"""Is a frame fit to be learnt? Checks from the uint8 image, and from what is known of others, to a reason or None.
+
+Thresholds were set on Fashion-MNIST, MNIST, photographs and clips, so that of honest frames, shifted ones included, at
+most a few in a thousand are set aside, and on what the checks are for: `docs/decisions.md`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from reverie.device_runtime.config import IntakeConfig
+
+UNREADABLE = "unreadable"
+WRONG_SIZE = "wrong size"
+OVER_THE_CAP = "over the cap"
+TOO_SMALL = "too small"
+TOO_DARK = "too dark"
+TOO_BRIGHT = "too bright"
+BLANK = "blank"
+BLURRED = "blurred"
+DUPLICATE = "duplicate"
+NEAR_DUPLICATE = "near duplicate"
+
+SMALLEST = 8
+"""Pixels of the shorter side, below which nothing can be recognised."""
+DARK, BRIGHT = 30, 235
+"""Grey levels of 255: too dark if 99 % of the pixels are below the one, too bright if 99 % are above the other."""
+FLAT = 3.0
+"""Standard deviation of the thumbnail, in grey levels, below which a frame shows nothing."""
+SHARPNESS_SIDE = 256
+"""Sharpness is measured with the shorter side at no more than this: what no solver sees need not be sharp."""
+THUMBNAIL = 16
+CONTRADICTION = 3.0
+"""Two labels contradict each other within this many times the distance of near duplicates."""
+
+
+class Look(NamedTuple):
+    """What is compared of a frame: SHA-256 of its pixels, and its thumbnail (768,) in float32."""
+
+    digest: bytes
+    thumbnail: np.ndarray
+
+
+class Match(NamedTuple):
+    """An earlier frame that looks the same: the reason to set the later one aside, its key, whether labels differ."""
+
+    reason: str
+    key: int
+    contradicts: bool
+
+
+def flaw(image: np.ndarray, config: IntakeConfig) -> str | None:
+    """Why one uint8 image (H, W) or (H, W, 3) cannot be learnt from, whatever else was shown."""
+    if min(image.shape[:2]) < SMALLEST:
+        return TOO_SMALL
+    grey = _grey(image)
+    low, high = np.percentile(grey, (1, 99))
+    if high < DARK:
+        return TOO_DARK
+    if low > BRIGHT:
+        return TOO_BRIGHT
+    if _shrunk(grey, THUMBNAIL, THUMBNAIL).std() < FLAT:
+        return BLANK
+    if sharpness(grey) < config.min_sharpness:
+        return BLURRED
+    return None
+
+
+def sharpness(grey: np.ndarray) -> float:
+    """Variance of the Laplacian relative to that of the pixels (H, W), the shorter side at most SHARPNESS_SIDE.
+
+    Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000; relative, so that contrast and
+    light do not count, and after a Gaussian of one pixel, so that a camera's noise does not.
+    """
+    pixels = grey.astype(np.float32)
+    side = min(grey.shape)
+    if side > SHARPNESS_SIDE:
+        high, wide = (max(1, round(n * SHARPNESS_SIDE / side)) for n in grey.shape)
+        pixels = _shrunk(pixels, high, wide)
+    smooth = cv2.GaussianBlur(pixels, (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE)
+    laplacian = cv2.Laplacian(smooth, cv2.CV_32F, borderType=cv2.BORDER_REPLICATE)
+    return float(laplacian.var() / max(float(pixels.var()), 1e-6))
+
+
+def look(image: np.ndarray) -> Look:
+    """What is compared of a uint8 image (H, W) or (H, W, 3)."""
+    digest = hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).digest()
+    colour = image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    return Look(digest, _shrunk(colour, THUMBNAIL, THUMBNAIL).astype(np.float32).ravel())
+
+
+class Earlier:
+    """The frames that were taken so far, by a key that the caller chooses."""
+
+    def __init__(self) -> None:
+        self._keys: list[int] = []
+        self._labels: list[str] = []
+        self._digests: list[bytes] = []
+        self._thumbnails = np.empty((64, THUMBNAIL * THUMBNAIL * 3), np.float32)
+        self._means = np.empty(64, np.float32)
+
+    def add(self, key: int, label: str, seen: Look) -> None:
+        """One more frame was taken."""
+        at = len(self._keys)
+        if at == len(self._means):
+            self._thumbnails = np.concatenate([self._thumbnails, np.empty_like(self._thumbnails)])
+            self._means = np.concatenate([self._means, np.empty_like(self._means)])
+        self._thumbnails[at], self._means[at] = seen.thumbnail, seen.thumbnail.mean()
+        self._keys.append(key)
+        self._labels.append(label)
+        self._digests.append(seen.digest)
+
+    def match(self, seen: Look, label: str, config: IntakeConfig) -> Match | None:
+        """An earlier frame that looks the same; one with another label comes first."""
+        if not self._keys:
+            return None
+        reach = max(CONTRADICTION * config.near_duplicate, 1e-6)
+        # Means differ by no more than thumbnails do: few frames are left to be compared.
+        rows = np.flatnonzero(np.abs(self._means[: len(self._keys)] - seen.thumbnail.mean()) <= reach)
+        distances = np.sqrt(((self._thumbnails[rows] - seen.thumbnail) ** 2).mean(axis=1))
+        same: Match | None = None
+        for row, distance in zip(rows.tolist(), distances.tolist(), strict=True):
+            exact = self._digests[row] == seen.digest
+            if self._labels[row] != label and (exact or distance < CONTRADICTION * config.near_duplicate):
+                return Match(contradiction(self._labels[row]), self._keys[row], contradicts=True)
+            if self._labels[row] == label and (exact or distance < config.near_duplicate):
+                same = same or Match(DUPLICATE if exact else NEAR_DUPLICATE, self._keys[row], contradicts=False)
+        return same
+
+
+def contradiction(other: str) -> str:
+    """The reason for a frame that was also shown as `other`."""
+    return f"also labelled {other}"
+
+
+def mistaken(probabilities: np.ndarray, slot: int, config: IntakeConfig) -> np.ndarray:
+    """Which (N,) of the frames labelled `slot` the solver, with `probabilities` (N, C), is sure to show another class.
+
+    None where it does not see that class in most of them: then they look new to it, and learning that is what an
+    update is for.
+    """
+    seen = probabilities.argmax(axis=1)
+    if 2 * (seen == slot).sum() <= len(seen):
+        return np.zeros(len(seen), bool)
+    return np.asarray((seen != slot) & (probabilities.max(axis=1) > config.sure))
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+
+
+def _shrunk(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
