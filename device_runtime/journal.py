@@ -162,16 +162,10 @@ class Journal:
         self._change("UPDATE updates SET attempts = max(attempts - 1, 0) WHERE outcome IS NULL")
 
     def end(self, outcome: str, message: str = "", **figures: Any) -> None:
-        """Note how the update in progress ended, with what was measured.
-
-        Its checkpoints, and the frames it learnt, are no longer known.
-        """
+        """Note how the update in progress ended, with what was measured; its checkpoints are no longer known."""
         with self._transaction():
             update = self.in_progress()
             if update is not None:
-                if outcome == "in service":
-                    self._db.execute("DELETE FROM frames WHERE generation = ?", (update.generation,))
-                self._db.execute("UPDATE frames SET generation = NULL")
                 self._note(f"update {outcome}", generation=update.generation, message=message, **figures)
             self._db.execute("DELETE FROM checkpoints")
             self._db.execute(

@@ -6,8 +6,9 @@ import contextlib
 from contextlib import closing
 from pathlib import Path
 
-from reverie.device_runtime import disk, probation, store
+from reverie.device_runtime import disk, frame_store, probation, store
 from reverie.device_runtime.errors import BundleError, HomeError, ReverieError, UpdateError
+from reverie.device_runtime.frame_store import FrameStore
 from reverie.device_runtime.home import locked, open_home
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.probation import Standing
@@ -57,6 +58,25 @@ def end_probation(home: Path, journal: Journal) -> None:
         journal.note("confirmed", generation=standing.generation, predictions=standing.passed)
         probation.begin(home, Standing(standing.generation, standing.parent, 0, standing.keep))
         store.retire(home, standing.keep)
+        settle_frames(home, journal)
+
+
+def settle_frames(home: Path, journal: Journal) -> None:
+    """Stored frames go once the generation that learnt them is confirmed; they are kept where it does not serve.
+
+    For the command that holds the lock. Raises StorageError.
+    """
+    serving, standing, update = store.current(home), probation.read(home), journal.in_progress()
+    proving = standing is not None and standing.generation == serving and standing.on_probation
+    with journal.changes() as db:
+        for (generation,) in journal.rows("SELECT DISTINCT generation FROM frames WHERE generation IS NOT NULL"):
+            if update is not None and generation == update.generation:
+                continue
+            if generation != serving:
+                db.execute("UPDATE frames SET generation = NULL WHERE generation = ?", (generation,))
+            elif not proving:
+                db.execute("DELETE FROM frames WHERE generation = ?", (generation,))
+    frame_store.collect(home, journal, FrameStore(home, journal))
 
 
 def _roll_back(home: Path, journal: Journal, to: str | None, why: str) -> Generation:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from reverie.device_runtime import disk, frame_store, probation, store
+from reverie.device_runtime import disk, probation, store
 from reverie.device_runtime.audit import Entry
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.checkpoints import Checkpoints
@@ -33,7 +33,6 @@ from reverie.device_runtime.errors import (
     UpdateError,
 )
 from reverie.device_runtime.evaluation import evaluate
-from reverie.device_runtime.frame_store import FrameStore
 from reverie.device_runtime.frames import Frames, extend_classes
 from reverie.device_runtime.fresh_process import wrong_answers
 from reverie.device_runtime.home import FRAMES, QUARANTINE, UPDATE, locked, open_home
@@ -43,7 +42,7 @@ from reverie.device_runtime.monitor import Listener, Monitor, StageRecord
 from reverie.device_runtime.probation import Standing
 from reverie.device_runtime.promotion import decide
 from reverie.device_runtime.report import summary
-from reverie.device_runtime.rollback import end_probation
+from reverie.device_runtime.rollback import end_probation, settle_frames
 from reverie.device_runtime.store import KEEP, Generation, Judgement
 from reverie.device_runtime.update import Updated, run_update
 
@@ -315,7 +314,7 @@ def _collect(home: Path, journal: Journal) -> None:
 
 def _collect_frames(home: Path, journal: Journal) -> None:
     if any((home / name).exists() for name in (FRAMES, QUARANTINE)) or journal.rows("SELECT * FROM purge"):
-        frame_store.collect(home, journal, FrameStore(home, journal))
+        settle_frames(home, journal)
 
 
 def _generation_bytes(generation: Generation) -> int:

@@ -36,7 +36,7 @@ def cut(hopeless, fast_folder):
 
 @pytest.fixture(scope="module")
 def check_rejected(hopeless, tmp_path_factory):
-    """The next command rejects what was cut off; then all is as if nothing had been. Homes in the same state go once."""
+    """The next command rejects what was cut off; then all is as if nothing had been. Homes in one state go once."""
     uncut = Path(shutil.copytree(hopeless, tmp_path_factory.mktemp("after") / "home"))
     reject(uncut)
     gone_on = set()

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverie.device_runtime import frame_store, gathering, purge, sealing, store, transaction
+from reverie.device_runtime import frame_store, gathering, purge, rollback, sealing, store, transaction
 from reverie.device_runtime.audit import first_broken
 from reverie.device_runtime.checkpoints import Checkpoints
 from reverie.device_runtime.config import IntakeConfig
@@ -22,7 +22,8 @@ from reverie.device_runtime.errors import FramesError, HomeError
 from reverie.device_runtime.gate import Gate
 from reverie.device_runtime.home import UPDATE
 from reverie.device_runtime.journal import Journal
-from reverie.device_runtime.preprocess import find_images
+from reverie.device_runtime.predictor import Predictor
+from reverie.device_runtime.preprocess import decode_image, find_images
 
 CONFIG = IntakeConfig()
 
@@ -119,6 +120,28 @@ def test_stored_frames_are_learnt_and_gone_once_the_result_serves(box, fill, upd
     assert not (box / UPDATE).exists()
     report = store.read_report(box, "0001")
     assert (report["set_aside"], sum(row["frames"] for row in report["classes"])) == ({}, 16)
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_during_probation_learnt_frames_stay_and_go_only_with_its_success(home, fill, quick, pictures, proven):
+    fill(home)
+    with transaction.changing(home) as journal:
+        gathering.begin(home, journal, None, replace(quick, promotion=replace(quick.promotion, probation=2)))
+        transaction.go_on(home, journal)
+    learnt = [(label, None) for label in pictures for _ in range(8)]
+    assert kept(home) == learnt
+    if proven:
+        image = decode_image(pictures["bag"][0], "a bag")
+        predictor = Predictor(home)
+        for _ in range(2):
+            predictor.predict(image)
+        assert not list((home / "frames").glob("*"))
+    else:
+        with transaction.changing(home) as journal:
+            rollback.roll_back(home, journal)
+        with transaction.changing(home):
+            pass
+    assert kept(home) == ([] if proven else learnt)
 
 
 def test_frames_come_in_while_an_update_runs_and_stay_as_do_frames_to_keep(box, fill, begin, update, pictures):
