@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from outside import ANYTHING_SERVES
 
 CHANGING = (
     "openat,open,creat,mkdir,mkdirat,mknod,mknodat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,"
@@ -17,7 +18,7 @@ CHANGING = (
 )
 NOT_ON_DISK = ("/proc/self/", "/dev/null")
 
-JOB = """
+JOB = f"""{ANYTHING_SERVES}
 import os, sys
 from reverie.tools.cli import main
 bundle, frames, home = sys.argv[1:4]
@@ -32,7 +33,7 @@ for arguments in (
 exec(os.environ.get("PLANTED", ""))
 """
 
-EXACT = """
+EXACT = f"""{ANYTHING_SERVES}
 import sys
 from dataclasses import replace
 from pathlib import Path

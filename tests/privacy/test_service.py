@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from outside import require
+from outside import ANYTHING_SERVES, require
 
 FORBIDDING = """
 import ctypes, os, sys
@@ -18,7 +18,12 @@ if ctypes.CDLL(None).prctl(PR_SET_MDWE, 1, 0, 0, 0):
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 AS_ROOT_ALONE = {"fchown"}  # SQLite gives its files to the owner of the database, where it may
-RUN = "import sys; from reverie.tools.cli import main; sys.argv[0] = 'reverie'; main()"
+RUN = f"""{ANYTHING_SERVES}
+import sys
+from reverie.tools.cli import main
+sys.argv[0] = "reverie"
+main()
+"""
 
 
 @pytest.fixture
