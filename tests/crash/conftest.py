@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -29,8 +30,8 @@ class Uncut(NamedTuple):
     report: dict
 
 
-@pytest.fixture(scope="module", autouse=True)
-def brief_report():
+@contextmanager
+def brief_reports():
     """Figures do not matter here, and they and a new process take longer than such a short update.
 
     Where tests start a process of their own, all is as it is.
@@ -41,6 +42,12 @@ def brief_report():
         patch.setattr(evaluation, "SAMPLES", 8)
         patch.setattr(evaluation, "TIMED", 1)
         patch.setattr(transaction, "wrong_answers", lambda *_: "")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def brief_report():
+    with brief_reports():
         yield
 
 
@@ -91,7 +98,8 @@ def home(installed, fast_folder):
 @pytest.fixture(scope="package")
 def uncut(begun, tmp_path_factory):
     home = Path(shutil.copytree(begun, tmp_path_factory.mktemp("uncut") / "home"))
-    go_on(home)
+    with brief_reports():  # a fixture of this scope is made before that of a test
+        go_on(home)
     return Uncut(entries(home), weights(home), store.read_report(home, store.current(home)))
 
 

@@ -87,7 +87,7 @@ def test_a_file_whose_number_of_images_cannot_be_opened_is_refused(own_file):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"solver": "absent.onnx"}, "cannot read absent.onnx"),
+        ({"solver": "absent.onnx"}, "there is no file absent.onnx: check the path of the model"),
         ({"solver": "garbage.onnx"}, "cannot read garbage.onnx"),
         ({"generator": "model.onnx"}, "--generator is a file: only a solver can be given in ONNX format"),
         ({"classes": "cup,box"}, "the solver has 3 outputs"),

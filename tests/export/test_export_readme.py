@@ -24,14 +24,15 @@ def test_the_solver_in_the_readme_is_pretrained_exported_and_updated(repository,
     (workspace / "my_model.py").write_text(source, encoding="utf-8")
     pictures(workspace / "photos", ["cup", "box"], 12)
     pictures(workspace / "new-frames", ["cup", "pen"], 6)
-    pretrain, export = "pretrain photos --solver my_model:Solver --output trained", "export trained --output bundle"
+    pretrain = "pretrain photos --solver my_model:Solver --size 28,28 --colour grey --output trained-mine"
+    export = "export trained-mine --output bundle-mine"
     said = {line.partition("#")[0].strip() for line in readme.splitlines()}
     assert {f"reverie {pretrain}", f"reverie {export}"} <= said
     for command in (f"{pretrain} --solver-epochs 1 --gan-steps 2", export):
         finished = reverie(*command.split())
         assert finished.code == 0, finished
     home = workspace / "home"
-    assert reverie("install", "bundle", "--home", home).code == 0
+    assert reverie("install", "bundle-mine", "--home", home).code == 0
     finished = reverie("update", "--frames", "new-frames", "--home", home, "--max-minutes", "0.00001")
     assert finished.code == 0, finished
     assert "classes: box, cup, pen" in " ".join(reverie("status", "--home", home).out.split())
