@@ -125,7 +125,7 @@ class GenerativeConfig:
 class PromotionConfig:
     """What the updated solver must show before it serves. Shares are held to as far as numbers of inputs allow."""
 
-    floor: float = 0.6
+    floor: float = 0.5
     """Least accuracy on held-out frames, the mean over labels; each label alone must reach half of it."""
     gain: float = 0.0
     """More than this share of held-out frames must be newly right, unless there was nothing left to gain."""

@@ -14,11 +14,11 @@ from reverie.device_runtime.frames import Frames, split
 from reverie.device_runtime.models import Models, run_in_chunks
 from reverie.device_runtime.promotion import Counts, Figures, GeneratorFigures
 from reverie.device_runtime.randomness import rng_for
-from reverie.device_runtime.replay import draw_noise, generate
+from reverie.device_runtime.replay import draw_noise, generate, pool_size
 from reverie.device_runtime.report import predict
 
 SAMPLES = 1000
-"""Generated inputs to compare on."""
+"""Generated inputs to compare on; fewer where they are large."""
 TIMED = 30
 """Most predictions timed of each solver."""
 TIMED_SECONDS = 2.0
@@ -27,7 +27,7 @@ TIMED_SECONDS = 2.0
 def evaluate(previous: Models, updated: Models, frames: Frames, config: UpdateConfig) -> Figures:
     """Compare `updated`, which learnt `frames` with `config`, with `previous`. Raises BundleError."""
     live, held_out = split(frames, updated.classes, config.holdout, config.seed)
-    noise, codes = draw_noise(previous, SAMPLES, rng_for(config.seed, "evaluation"), balance=True)
+    noise, codes = draw_noise(previous, pool_size(previous, SAMPLES), rng_for(config.seed, "evaluation"), balance=True)
     inputs = generate(previous, noise, codes)
     said = predict(previous, inputs)
     canary = read_canary(previous.folder, previous.manifest)
@@ -88,7 +88,7 @@ def _generator_figures(
     """The same noise through both generators, and noise for the new classes through the updated one."""
     now = generate(updated, noise, codes)
     new = np.arange(len(previous.classes), len(updated.classes))
-    new_codes = np.repeat(new, max(1, SAMPLES // len(updated.classes)))
+    new_codes = np.repeat(new, max(1, len(codes) // len(updated.classes)))
     rng = rng_for(updated.manifest.slots, "evaluation: new classes")
     drawn = rng.standard_normal((len(new_codes), noise.shape[1]), dtype=np.float32)
     finite = all(_finite(weights) for weights in (updated.generator, updated.discriminator))

@@ -35,8 +35,9 @@ class Predictor:
 
         Raises HomeError, BundleError, EngineError.
         """
-        self._home = home
-        self._probation = Probation(home, store.current(open_home(home)))
+        self._home = open_home(home)
+        self._name = store.current(home)
+        self._probation = Probation(home, self._name)
         try:
             self._load()
         except (HomeError, BundleError, EngineError) as error:
@@ -46,8 +47,7 @@ class Predictor:
 
     def _load(self) -> None:
         home = self._home
-        self._probation = Probation(home, store.current(home))
-        self.generation = store.read_generation(home)
+        self.generation = store.read_generation(home, self._name)
         bundle = home / "bundles" / self.generation.bundle
         self._make_input = InputMaker(bundle, read_manifest(bundle))
         folder = home / "generations" / self.generation.name
@@ -85,5 +85,11 @@ class Predictor:
         return np.asarray(probabilities)
 
     def _left(self, error: Exception) -> bool:
-        """Count a failure; whether the generation was left for another."""
-        return self._probation.failed() and rollback.roll_back_failing(self._home, first_line(error))
+        """Count a failure; whether the generation was left for another, by this process or by any."""
+        if self._probation.failed():
+            rollback.roll_back_failing(self._home, first_line(error))
+        serving = store.current(self._home)
+        if serving == self._name:
+            return False
+        self._name, self._probation = serving, Probation(self._home, serving)
+        return True

@@ -61,6 +61,12 @@ def label(models: Models, inputs: np.ndarray, config: ReplayConfig) -> Examples:
     return Examples(inputs, targets, np.full(len(inputs), temperature, np.float32))
 
 
+def pool_size(models: Models, most: int) -> int:
+    """How many inputs to hold at a time, so that memory stays bounded."""
+    input_bytes = 4 * int(np.prod(models.manifest.input_shape))
+    return min(most, max(256, POOL_BYTES // input_bytes))
+
+
 class Replay:
     """An endless source of labelled generated inputs, in pools of bounded size.
 
@@ -71,8 +77,7 @@ class Replay:
         self._models = models
         self._config = config
         self._seed = seed
-        input_bytes = 4 * int(np.prod(models.manifest.input_shape))
-        self._size = min(config.pool, max(256, POOL_BYTES // input_bytes))
+        self._size = pool_size(models, config.pool)
         self._pool: Examples | None = None
         self._number = -1
 

@@ -30,8 +30,8 @@ def roll_back(home: Path, journal: Journal, to: str | None = None, why: str = ""
     return _roll_back(home, journal, to or store.read_generation(home).parent, why)
 
 
-def roll_back_failing(home: Path, why: str) -> bool:
-    """Leave the generation in service, which failed too often, for its parent; whether that could be done.
+def roll_back_failing(home: Path, why: str) -> None:
+    """Leave the generation in service, if it failed too often, for its parent; where that can be done.
 
     An update in progress is no hindrance: it finds another generation in service and says so.
     """
@@ -39,16 +39,12 @@ def roll_back_failing(home: Path, why: str) -> bool:
         standing = probation.read(home)
         if standing is not None and standing.generation == store.current(home) and standing.given_up:
             _roll_back(home, journal, standing.parent, f"it failed {standing.failed} times: {why}")
-        return True
-    return False
 
 
-def confirm(home: Path) -> bool:
-    """End a probation that was passed: older generations may go. Whether that could be done; else a later call does."""
+def confirm(home: Path) -> None:
+    """End a probation that was passed: older generations may go. If that cannot be done, the next command does it."""
     with contextlib.suppress(ReverieError, OSError), locked(home, patience=0), closing(Journal(home)) as journal:
         end_probation(home, journal)
-        return True
-    return False
 
 
 def end_probation(home: Path, journal: Journal) -> None:

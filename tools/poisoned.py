@@ -124,7 +124,17 @@ def save_outcomes(outcomes: list[Outcome], path: Path) -> None:
 
 def as_markdown(outcomes: list[Outcome]) -> str:
     """For a document."""
-    heads = ("case", "seed", "outcome", "serves: known", "learnt", "made: known", "learnt", "backdoor works", "why")
+    heads = (
+        "case",
+        "seed",
+        "outcome",
+        "serves: known",
+        "serves: learnt",
+        "made: known",
+        "made: learnt",
+        "patched",
+        "why",
+    )
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for o in outcomes:
         shares = [f"{share:.1%}" for share in (o.known, o.learnt, o.made_known, o.made_learnt, o.attack)]

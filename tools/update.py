@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     help="Predictions that the new "
     "generation must make before older ones may go; failing three times, it is left for the one before.",
 )
-@click.option("--floor", type=click.FloatRange(0, 1), help="Least accuracy on held-out frames.  [default: 0.6]")
+@click.option("--floor", type=click.FloatRange(0, 1), help="Least accuracy on held-out frames.  [default: 0.5]")
 @click.option("--literal", is_flag=True, help="Run the published form of the method instead of the default.")
 @click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Time limit for the update.")
 @click.option("--min-images", type=click.IntRange(2), help="Fewest images of a label.  [default: 5]")

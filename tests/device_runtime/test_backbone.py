@@ -11,15 +11,17 @@ import pytest
 
 from reverie.device_runtime import store, synthesis
 from reverie.device_runtime.bundle import Backbone, fingerprint, read_manifest
-from reverie.device_runtime.config import UpdateConfig
+from reverie.device_runtime.config import PromotionConfig, UpdateConfig
 from reverie.device_runtime.engine import Graph
 from reverie.device_runtime.errors import BundleError, FramesError, ReverieError
+from reverie.device_runtime.evaluation import evaluate
 from reverie.device_runtime.frames import extend_classes, read_frames
 from reverie.device_runtime.generative import picture_of_classes
 from reverie.device_runtime.inputs import CHUNK, InputMaker
 from reverie.device_runtime.monitor import Monitor
 from reverie.device_runtime.predictor import Predictor
 from reverie.device_runtime.preprocess import find_images, image_to_input, read_image
+from reverie.device_runtime.promotion import decide
 from reverie.device_runtime.report import accuracy
 from reverie.device_runtime.selection import select, shown_in
 from reverie.device_runtime.update import run_update
@@ -228,3 +230,10 @@ def test_the_statistics_in_the_manifest_are_those_of_the_graph(on_features, make
     assert (
         fingerprint((on_features.folder / "backbone.onnx").read_bytes()) == on_features.manifest.files["backbone.onnx"]
     )
+
+
+def test_an_honest_update_on_features_is_fit_to_serve_with_its_generator(on_features, learnt, feature_frames):
+    figures = evaluate(on_features, learnt.models, feature_frames, UpdateConfig())
+    decision = decide(figures, PromotionConfig(latency_ratio=1e9))
+    assert decision.promoted, decision.reasons
+    assert decision.generator_promoted

@@ -56,6 +56,13 @@ def test_an_honest_update_serves_with_its_generator(judged):
     assert all(0 < time < 1000 for time in figures.milliseconds)
 
 
+def test_a_latency_that_cannot_be_met_refuses(judged):
+    figures, _ = judged()
+    decision = decide(figures, replace(LIMITS, latency_ms=1e-6))
+    assert names(decision) == {"milliseconds of a prediction"}
+    assert "a prediction takes" in decision.reasons[0]
+
+
 def test_weights_that_are_no_numbers_do_not_serve(judged, updated):
     name = next(iter(updated.models.solver))
     broken = updated.models.solver[name].copy()

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reverie.device_runtime import probation, store, transaction
-from reverie.device_runtime.errors import BundleError, EngineError
+from reverie.device_runtime.errors import BundleError, EngineError, HomeError
 from reverie.device_runtime.home import locked
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.predictor import Predictor
@@ -118,6 +118,15 @@ def test_a_running_predictor_that_gets_no_numbers_goes_on_with_the_parent(home, 
     assert predictor.predict(image) == expected
 
 
+def test_a_running_predictor_follows_where_another_process_rolled_back(home, serve, image, broken):
+    expected = Predictor(home).predict(image)
+    serve(100, broken)
+    running = Predictor(home)
+    store.put_in_service(home, "0000")
+    assert running.predict(image) == expected
+    assert running.generation.name == "0000"
+
+
 def test_failures_count_across_processes_of_their_own(home, serve, test_folder):
     damage(home, serve(100))
     command = (sys.executable, "-c", "from reverie.tools.cli import main; main()", "predict", "--home", str(home))
@@ -134,6 +143,18 @@ def test_an_image_that_cannot_be_read_is_no_failure_of_the_generation(reverie, h
     for _ in range(4):
         assert reverie("predict", tmp_path / "text.png", "--home", home).code == 1
     assert (probation.read(home).failed, store.current(home)) == (0, "0001")
+
+
+def test_a_generation_whose_record_is_damaged_is_left_too(home, serve, image):
+    name = serve(0)
+    (home / "generations" / name / "generation.json").write_text("{}", encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(HomeError, match="has no readable generation 0001"):
+            Predictor(home)
+    assert Predictor(home).predict(image)
+    (home / "current").unlink()
+    with pytest.raises(HomeError, match="has no generation in service"):
+        Predictor(home)
 
 
 def test_without_a_parent_or_with_a_damaged_one_nothing_is_rolled_back(home, serve):
