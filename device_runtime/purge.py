@@ -38,8 +38,9 @@ def purge(home: Path, journal: Journal, scope: Scope) -> dict[str, Any]:
     frames = FrameStore(home, journal)
     everything = scope == Scope()
     update = journal.in_progress()
-    drops = update is not None and store.current(home) != update.generation and _holds(home, journal, update, scope)
-    if drops or (update is not None and everything):
+    serves = update is not None and store.current(home) == update.generation
+    drops = update is not None and not serves and _holds(home, journal, update, scope)
+    if drops or serves:  # one whose result serves already only has to end
         transaction.drop(home, journal)
     with frames.changing():
         going = [frame for frame in frames.frames() if scope.holds(frame)]
