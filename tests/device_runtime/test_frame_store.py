@@ -341,6 +341,22 @@ def test_an_update_of_an_encrypted_home_resumes_to_identical_weights_and_needs_i
     assert all(same(getattr(results[0], n), getattr(results[1], n)) for n in ("solver", "generator", "discriminator"))
 
 
+@pytest.mark.parametrize("scope", [purge.Scope(), purge.Scope(label="bag")], ids=["all", "label"])
+def test_frames_can_be_purged_when_their_key_is_gone(bundle, tmp_path, fill, begin, scope):
+    home = tmp_path / "home"
+    store.install(bundle, home, "key")
+    fill(home)
+    begin(home)
+    (home / "key").unlink()
+    with pytest.raises(HomeError, match="purge --all"):
+        fill(home)
+    with transaction.changing(home) as journal:
+        assert purge.purge(home, journal, scope)["update"]
+    assert len(kept(home)) == (0 if scope.label is None else 8)
+    if scope.label is None:
+        fill(home)
+
+
 def test_sealed_frames_that_were_swapped_are_told(bundle, tmp_path, fill):
     store.install(bundle, tmp_path / "home", "key")
     fill(tmp_path / "home", 2)
