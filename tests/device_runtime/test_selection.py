@@ -1,4 +1,4 @@
-"""What an update is shown is learnt or set aside, nothing is lost between, and no picture is learnt under two labels."""
+"""What an update is shown is learnt or set aside, none is lost between, and no picture is learnt under two labels."""
 
 from __future__ import annotations
 
