@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--picture", type=click.Path(path_type=Path), help="Write generated inputs, a row a class, as PNG.")
 def command(home: Path, as_json: bool, picture: Path | None) -> None:
     """Show the generation in service, its classes, spare slots, the result of its update, and one in progress."""
-    from reverie.device_runtime import store, transaction
+    from reverie.device_runtime import frame_store, store, transaction
     from reverie.device_runtime.bundle import read_manifest
     from reverie.tools.display import describe_backbone, print_report
 
@@ -33,12 +33,13 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
 
         picture.write_bytes(picture_of_classes(store.load_models(home, generation)))
     updates, busy = transaction.look(home)
+    frames = frame_store.counts(home)
     spare = manifest.slots - len(generation.classes)
     if as_json:
         values = generation.to_json() | {"spare_slots": spare, "generations": store.generations(home)}
         update = updates[-1].to_json() | {"running": busy} if updates else None
         values |= {"backbone": manifest.backbone and manifest.backbone.until, "input_shape": manifest.input_shape}
-        click.echo(json.dumps(values | {"report": report, "update": update}))
+        click.echo(json.dumps(values | {"report": report, "update": update, "frames": frames}))
         return
     click.echo(f"in service:  generation {generation.name} of {manifest.name}, since {generation.created}")
     click.echo(f"classes:     {', '.join(generation.classes)}")
@@ -46,6 +47,8 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
     if manifest.backbone is not None:
         click.echo(describe_backbone(manifest))
     click.echo(f"generations: {', '.join(store.generations(home))}")
+    if any(frames.values()):
+        click.echo(f"frames:      {frames['stored']} to learn, {frames['quarantined']} set aside")
     if updates:
         click.echo(f"last update: {_state(updates[-1], busy, home)}")
     if report is not None:
