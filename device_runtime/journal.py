@@ -166,9 +166,7 @@ class Journal:
         with self._transaction():
             update = self.in_progress()
             if update is not None:
-                if outcome == "in service":
-                    self._db.execute("DELETE FROM frames WHERE generation = ?", (update.generation,))
-                self._db.execute("UPDATE frames SET generation = NULL")
+                self._settle_frames(update.generation, learnt=outcome == "in service")
                 self._note(f"update {outcome}", generation=update.generation, message=message)
             self._db.execute("DELETE FROM checkpoints")
             self._db.execute(
@@ -209,6 +207,13 @@ class Journal:
         with self._transaction():
             self._db.execute("DELETE FROM checkpoints WHERE stage <> ?", (kept,))
             self._db.execute("UPDATE updates SET stage = '', step = 0, version = ? WHERE outcome IS NULL", (version,))
+
+    def _settle_frames(self, generation: str, learnt: bool) -> None:
+        """The frames that were to go with `generation` go, or stay for another update."""
+        if learnt:
+            self._db.execute("DELETE FROM frames WHERE generation = ?", (generation,))
+        else:
+            self._db.execute("UPDATE frames SET generation = NULL WHERE generation = ?", (generation,))
 
     def _note(self, event: str, **facts: Any) -> None:
         last = self._db.execute("SELECT * FROM audit ORDER BY id DESC LIMIT 1").fetchone()

@@ -38,7 +38,7 @@ def box(request, home, bundle, tmp_path):
     """A home, plain or encrypted."""
     if request.param == "plain":
         return home
-    store.install(bundle, tmp_path / "sealed", "key")
+    store.install(bundle, tmp_path / "sealed", sealing_key="key")
     return tmp_path / "sealed"
 
 
@@ -103,7 +103,7 @@ def test_a_home_is_private_whatever_the_umask_and_whatever_folder_it_was(bundle,
     (tmp_path / "home").mkdir(mode=0o755)
     before = os.umask(mask)
     try:
-        store.install(bundle, tmp_path / "home", "key")
+        store.install(bundle, tmp_path / "home", sealing_key="key")
         fill(tmp_path / "home", 1)
     finally:
         os.umask(before)
@@ -310,7 +310,7 @@ def test_an_update_of_an_encrypted_home_resumes_to_identical_weights_and_needs_i
     bundle, home, tmp_path, fill, begin, same
 ):
     sealed = tmp_path / "sealed"
-    store.install(bundle, sealed, "key")
+    store.install(bundle, sealed, sealing_key="key")
     results = []
     for box in (home, sealed):
         fill(box)
@@ -344,7 +344,7 @@ def test_an_update_of_an_encrypted_home_resumes_to_identical_weights_and_needs_i
 @pytest.mark.parametrize("scope", [purge.Scope(), purge.Scope(label="bag")], ids=["all", "label"])
 def test_frames_can_be_purged_when_their_key_is_gone(bundle, tmp_path, fill, begin, scope):
     home = tmp_path / "home"
-    store.install(bundle, home, "key")
+    store.install(bundle, home, sealing_key="key")
     fill(home)
     begin(home)
     (home / "key").unlink()
@@ -358,7 +358,7 @@ def test_frames_can_be_purged_when_their_key_is_gone(bundle, tmp_path, fill, beg
 
 
 def test_sealed_frames_that_were_swapped_are_told(bundle, tmp_path, fill):
-    store.install(bundle, tmp_path / "home", "key")
+    store.install(bundle, tmp_path / "home", sealing_key="key")
     fill(tmp_path / "home", 2)
     with frame_store.opened(tmp_path / "home") as frames:
         first, second = (tmp_path / "home" / frame.file for frame in frames.stored()[:2])
