@@ -84,9 +84,10 @@ def sharpness(grey: np.ndarray) -> float:
 
 def look(image: np.ndarray) -> Look:
     """What is compared of a uint8 image (H, W) or (H, W, 3)."""
-    digest = hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).digest()
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).data)
     colour = image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    return Look(digest, _shrunk(colour, THUMBNAIL, THUMBNAIL).astype(np.float32).ravel())
+    return Look(digest.digest(), _shrunk(colour, THUMBNAIL, THUMBNAIL).astype(np.float32).ravel())
 
 
 class Earlier:
