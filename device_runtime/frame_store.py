@@ -226,6 +226,16 @@ class FrameStore:
                 disk.remove(self._home / frame.file)
 
 
+def counts(home: Path) -> dict[str, int]:
+    """How many frames of `home` are stored, and how many were set aside. Raises StorageError."""
+    if not (home / FRAMES_LOCK).exists():  # none was ever added
+        return {"stored": 0, "quarantined": 0}
+    with closing(Journal(home)) as journal:
+        reasons = journal.rows("SELECT reason IS NULL, count(*) FROM frames GROUP BY 1")
+    found = {bool(stored): int(count) for stored, count in reasons}
+    return {"stored": found.get(True, 0), "quarantined": found.get(False, 0)}
+
+
 @contextmanager
 def opened(home: Path, quota: int = QUOTA) -> Iterator[FrameStore]:
     """The frames of `home`; what cuts left behind is collected. Raises HomeError, BusyError, StorageError."""

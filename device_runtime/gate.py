@@ -27,6 +27,7 @@ class Gate:
         StorageError. Nothing is stored then.
         """
         image = decode_image(content, where)
+        self._look_again()  # which may take a while the first time: nobody waits for it
         with self._store.changing():
             self._look_again()
             stored = sum(frame.label == label for frame in self._store.stored())

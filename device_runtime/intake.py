@@ -31,8 +31,8 @@ DARK, BRIGHT = 30, 235
 """Grey levels of 255: too dark if 99 % of the pixels are below the one, too bright if 99 % are above the other."""
 FLAT = 3.0
 """Standard deviation of the thumbnail, in grey levels, below which a frame shows nothing."""
-SHARPNESS_SIDE = 256
-"""Sharpness is measured with the shorter side at no more than this: what no solver sees need not be sharp."""
+SIDE = 256
+"""Light and sharpness are measured with the shorter side at no more than this: what no solver sees may be blurred."""
 THUMBNAIL = 16
 CONTRADICTION = 3.0
 """Two labels contradict each other within this many times the distance of near duplicates."""
@@ -57,7 +57,7 @@ def flaw(image: np.ndarray, config: IntakeConfig) -> str | None:
     """Why one uint8 image (H, W) or (H, W, 3) cannot be learnt from, whatever else was shown."""
     if min(image.shape[:2]) < SMALLEST:
         return TOO_SMALL
-    grey = _grey(image)
+    grey = _seen(image)
     low, high = np.percentile(grey, (1, 99))
     if high < DARK:
         return TOO_DARK
@@ -71,16 +71,12 @@ def flaw(image: np.ndarray, config: IntakeConfig) -> str | None:
 
 
 def sharpness(grey: np.ndarray) -> float:
-    """Variance of the Laplacian relative to that of the pixels (H, W), the shorter side at most SHARPNESS_SIDE.
+    """Variance of the Laplacian relative to that of the pixels, of grey levels (H, W).
 
     Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000; relative, so that contrast and
     light do not count, and after a Gaussian of one pixel, so that a camera's noise does not.
     """
     pixels = grey.astype(np.float32)
-    side = min(grey.shape)
-    if side > SHARPNESS_SIDE:
-        high, wide = (max(1, round(n * SHARPNESS_SIDE / side)) for n in grey.shape)
-        pixels = _shrunk(pixels, high, wide)
     smooth = cv2.GaussianBlur(pixels, (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE)
     laplacian = cv2.Laplacian(smooth, cv2.CV_32F, borderType=cv2.BORDER_REPLICATE)
     return float(laplacian.var() / max(float(pixels.var()), 1e-6))
@@ -88,9 +84,10 @@ def sharpness(grey: np.ndarray) -> float:
 
 def look(image: np.ndarray) -> Look:
     """What is compared of a uint8 image (H, W) or (H, W, 3)."""
-    digest = hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).digest()
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).data)
     colour = image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    return Look(digest, _shrunk(colour, THUMBNAIL, THUMBNAIL).astype(np.float32).ravel())
+    return Look(digest.digest(), _shrunk(colour, THUMBNAIL, THUMBNAIL).astype(np.float32).ravel())
 
 
 class Earlier:
@@ -149,8 +146,11 @@ def mistaken(probabilities: np.ndarray, slot: int, config: IntakeConfig) -> np.n
     return np.asarray((seen != slot) & (probabilities.max(axis=1) > config.sure))
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
-    return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+def _seen(image: np.ndarray) -> np.ndarray:
+    """Grey levels (H, W), the shorter side at most SIDE."""
+    grey = image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+    share = SIDE / min(grey.shape)
+    return grey if share >= 1 else _shrunk(grey, *(max(1, round(n * share)) for n in grey.shape))
 
 
 def _shrunk(image: np.ndarray, height: int, width: int) -> np.ndarray:

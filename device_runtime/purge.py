@@ -13,6 +13,7 @@ from typing import Any
 
 from reverie.device_runtime import disk, sealing, store, transaction
 from reverie.device_runtime.checkpoints import Checkpoints
+from reverie.device_runtime.errors import HomeError
 from reverie.device_runtime.frame_store import Frame, FrameStore, collect
 from reverie.device_runtime.home import UPDATE
 from reverie.device_runtime.journal import Journal, Update
@@ -38,8 +39,9 @@ def purge(home: Path, journal: Journal, scope: Scope) -> dict[str, Any]:
     frames = FrameStore(home, journal)
     everything = scope == Scope()
     update = journal.in_progress()
-    drops = update is not None and store.current(home) != update.generation and _holds(home, journal, update, scope)
-    if drops or (update is not None and everything):
+    serves = update is not None and store.current(home) == update.generation
+    drops = update is not None and not serves and _holds(home, journal, update, scope)
+    if drops or serves:  # one whose result serves already only has to end
         transaction.drop(home, journal)
     with frames.changing():
         going = [frame for frame in frames.frames() if scope.holds(frame)]
@@ -61,9 +63,13 @@ def purge(home: Path, journal: Journal, scope: Scope) -> dict[str, Any]:
 
 def _holds(home: Path, journal: Journal, update: Update, scope: Scope) -> bool:
     """Whether the update in progress may hold frames in `scope`; what cannot be told counts as held."""
-    if scope.before is not None and update.begun < scope.before:
-        return True
     if scope.before is not None:
-        return any(scope.holds(f) and f.added <= update.begun for f in FrameStore(home, journal).stored())
-    stored = Checkpoints(home / UPDATE, journal).load("frames")
-    return scope.label is None or stored is None or scope.label in stored["classes"].tolist()
+        came_before = (f for f in FrameStore(home, journal).stored() if f.added <= update.begun)
+        return update.begun < scope.before or any(map(scope.holds, came_before))
+    if scope.label is None:
+        return True
+    try:
+        stored = Checkpoints(home / UPDATE, journal).load("frames")
+    except HomeError:  # its key is gone
+        stored = None
+    return stored is None or scope.label in stored["classes"].tolist()

@@ -48,11 +48,11 @@ class Generation:
         return dataclasses.asdict(self)
 
 
-def install(source: Path, home: Path, key: str | None = None) -> Generation:
+def install(source: Path, home: Path, sealing_key: str | None = None) -> Generation:
     """Copy the bundle folder `source` into `home` and put generation 0 into service.
 
     A home that does not exist is made; one that has a generation in service already is refused. Every file is
-    verified on the way. With a `key`, the path of a file in the home or elsewhere, what holds pixels will be sealed;
+    verified on the way. With a `sealing_key`, the path of a file in the home or elsewhere, what holds pixels is sealed;
     the key is made if it is not there. The mark of a home is written last. Raises BundleError, HomeError, StorageError;
     nothing is left behind.
     """
@@ -94,9 +94,9 @@ def install(source: Path, home: Path, key: str | None = None) -> Generation:
         disk.write(home / "current", generation.name.encode())
         disk.sync_folder(home)
         disk.sync_folder(home.parent)
-        if key is not None:
-            sealing.make_key(home / key)
-        mark = {"layout": LAYOUT} | ({"key": key} if key is not None else {})
+        if sealing_key is not None:
+            sealing.make_key(home / sealing_key)
+        mark = {"layout": LAYOUT} | ({"key": sealing_key} if sealing_key is not None else {})
         disk.replace(home / MARK, json.dumps(mark).encode())
 
     made = not home.exists()

@@ -6,10 +6,17 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from reverie.tools.options import home_option, json_option
+
+if TYPE_CHECKING:
+    from reverie.device_runtime.gate import Gate
+
+ADDED = "added"
+UNREADABLE = "unreadable"
 
 
 @click.command("add")
@@ -38,35 +45,43 @@ def command(
 
     from reverie.device_runtime import frame_store
     from reverie.device_runtime.config import IntakeConfig
-    from reverie.device_runtime.errors import FramesError
     from reverie.device_runtime.gate import Gate
-    from reverie.device_runtime.preprocess import find_images, read_image
+    from reverie.device_runtime.preprocess import find_images
 
     config = IntakeConfig(check=not take_all)
     if max_images is not None:
         config = replace(config, max_per_class=max_images)
     files = [file for path in images for file in find_images(path)]
-    aside: Counter[str] = Counter()
-    unreadable = 0
+    ended: list[str] = []
     with frame_store.opened(home, max_mb << 20) as frames:
         gate = Gate(frames, config)
-        for file in files:
-            try:
-                read_image(file)
-            except FramesError as error:
-                click.echo(f"reverie: {error}", err=True)
-                unreadable += 1
-                continue
-            reason = gate.offer(label, file.read_bytes(), file)
-            if reason is not None:
-                aside[reason] += 1
-                if not as_json:
-                    click.echo(f"{file}: set aside, {reason}")
+        try:
+            for file in files:
+                ended.append(_offer(gate, label, file))
+                if ended[-1] not in {ADDED, UNREADABLE} and not as_json:
+                    click.echo(f"{file}: set aside, {ended[-1]}")
+        except KeyboardInterrupt:
+            click.echo(f"interrupted; {ended.count(ADDED)} of {len(files)} frames were added", err=True)
+            sys.exit(130)
         stored = sum(frame.label == label for frame in frames.stored())
-    added = len(files) - aside.total() - unreadable
+    added = ended.count(ADDED)
     if as_json:
+        aside = Counter(end for end in ended if end not in {ADDED, UNREADABLE})
         click.echo(json.dumps({"label": label, "added": added, "set_aside": aside, "stored": stored}))
     else:
         click.echo(f"{added} of {len(files)} frames added; {label} has {stored}")
-    if unreadable:
+    if UNREADABLE in ended:
         sys.exit(1)
+
+
+def _offer(gate: Gate, label: str, file: Path) -> str:
+    """How it ended: ADDED, UNREADABLE, which is told, or the reason for which the frame was set aside."""
+    from reverie.device_runtime.errors import FramesError
+    from reverie.device_runtime.preprocess import read_image
+
+    try:
+        read_image(file)
+    except FramesError as error:
+        click.echo(f"reverie: {error}", err=True)
+        return UNREADABLE
+    return gate.offer(label, file.read_bytes(), file) or ADDED

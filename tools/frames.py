@@ -17,6 +17,9 @@ from reverie.tools.options import home_option, json_option
 if TYPE_CHECKING:
     from reverie.device_runtime.frame_store import Frame
 
+NEWEST = 50
+"""Frames in quarantine that the table shows."""
+
 
 @click.command("frames")
 @home_option
@@ -65,6 +68,8 @@ def _show(console: Console, frames: list[Frame]) -> None:
     aside = [frame for frame in frames if frame.reason is not None]
     if aside:
         quarantine = Table("id", "label", "reason", "since", title="Quarantine", title_justify="left")
-        for frame in aside:
+        for frame in aside[-NEWEST:]:
             quarantine.add_row(str(frame.id), Text(frame.label), Text(str(frame.reason)), frame.added)
         console.print(quarantine)
+        if len(aside) > NEWEST:
+            console.print(f"and {len(aside) - NEWEST} older ones: --json lists all")

@@ -25,7 +25,7 @@ def command(bundle: Path, home: Path, encrypt: bool, key_file: Path | None, as_j
     from reverie.device_runtime import store
 
     inside = "key" if encrypt else None
-    generation = store.install(bundle, home, inside if key_file is None else str(key_file.resolve()))
+    generation = store.install(bundle, home, sealing_key=inside if key_file is None else str(key_file.resolve()))
     if as_json:
         click.echo(json.dumps(generation.to_json()))
     else:

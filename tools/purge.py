@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -36,8 +37,12 @@ def command(home: Path, everything: bool, label: str | None, before: str | None,
 
     if everything == (label is not None or before is not None):
         raise click.UsageError("say what to forget: --all, or --label and --before, alone or together")
-    with transaction.changing(home) as journal:
-        gone = purge.purge(home, journal, purge.Scope(label, before))
+    try:
+        with transaction.changing(home) as journal:
+            gone = purge.purge(home, journal, purge.Scope(label, before))
+    except KeyboardInterrupt:
+        click.echo("interrupted; purge again, or let the next command finish what was begun", err=True)
+        sys.exit(130)
     if as_json:
         click.echo(json.dumps(gone))
         return

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--picture", type=click.Path(path_type=Path), help="Write generated inputs, a row a class, as PNG.")
 def command(home: Path, as_json: bool, picture: Path | None) -> None:
     """Show the generation in service, its classes, spare slots, the result of its update, and one in progress."""
-    from reverie.device_runtime import probation, store, transaction
+    from reverie.device_runtime import frame_store, probation, store, transaction
     from reverie.device_runtime.bundle import read_manifest
     from reverie.tools.display import describe_backbone, print_report
 
@@ -35,13 +35,14 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
         picture.write_bytes(picture_of_classes(store.load_models(home, generation)))
     updates, busy = transaction.look(home)
     standing = probation.read(home)
+    frames = frame_store.counts(home)
     spare = manifest.slots - len(generation.classes)
     if as_json:
         values = generation.to_json() | {"spare_slots": spare, "generations": store.generations(home)}
         update = updates[-1].to_json() | {"running": busy} if updates else None
         values |= {"rejected": store.rejected(home), "probation": standing and dataclasses.asdict(standing)}
         values |= {"backbone": manifest.backbone and manifest.backbone.until, "input_shape": manifest.input_shape}
-        click.echo(json.dumps(values | {"report": report, "update": update}))
+        click.echo(json.dumps(values | {"report": report, "update": update, "frames": frames}))
         return
     click.echo(f"in service:  generation {generation.name} of {manifest.name}, since {generation.created}")
     click.echo(f"classes:     {', '.join(generation.classes)}")
@@ -53,6 +54,8 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
         click.echo(f"rejected:    {', '.join(store.rejected(home))}; see reverie history")
     if standing is not None and standing.on_probation:
         click.echo(f"probation:   {standing.passed} of {standing.predictions} predictions, {standing.failed} failures")
+    if any(frames.values()):
+        click.echo(f"frames:      {frames['stored']} to learn, {frames['quarantined']} set aside")
     if updates:
         click.echo(f"last update: {_state(updates[-1], busy, home)}")
     if report is not None:

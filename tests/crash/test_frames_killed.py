@@ -30,7 +30,7 @@ def pictures(frames_folder):
 
 @pytest.fixture(params=["plain", "sealed"])
 def box(request, bundle, fast_folder):
-    store.install(bundle, fast_folder / "box", "key" if request.param == "sealed" else None)
+    store.install(bundle, fast_folder / "box", sealing_key="key" if request.param == "sealed" else None)
     return fast_folder / "box"
 
 

@@ -1,8 +1,7 @@
-"""The frames of a home: private, within their quota, gone when learnt or purged, and sealed if that is wanted."""
+"""The frames of a home: private, within their quota, and gone when they are learnt."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from contextlib import closing
@@ -14,80 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverie.device_runtime import frame_store, gathering, purge, rollback, sealing, store, transaction
-from reverie.device_runtime.audit import first_broken
-from reverie.device_runtime.checkpoints import Checkpoints
+from reverie.device_runtime import frame_store, gathering, purge, rollback, store, transaction
 from reverie.device_runtime.config import IntakeConfig
-from reverie.device_runtime.errors import FramesError, HomeError
+from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.gate import Gate
 from reverie.device_runtime.home import UPDATE
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.predictor import Predictor
-from reverie.device_runtime.preprocess import decode_image, find_images
+from reverie.device_runtime.preprocess import decode_image
 
 CONFIG = IntakeConfig()
 
 
-@pytest.fixture(scope="module")
-def pictures(frames_folder):
-    """label → contents of its image files."""
-    return {p.name: [f.read_bytes() for f in find_images(p)] for p in frames_folder.iterdir()}
-
-
-@pytest.fixture(params=["plain", "sealed"])
-def box(request, home, bundle, tmp_path):
-    """A home, plain or encrypted."""
-    if request.param == "plain":
-        return home
-    store.install(bundle, tmp_path / "sealed", "key")
-    return tmp_path / "sealed"
-
-
-@pytest.fixture
-def fill(pictures):
-    """Store `count` frames of each label."""
-
-    def run(home, count=8):
-        with frame_store.opened(home) as frames:
-            gate = Gate(frames, CONFIG)
-            for label, contents in pictures.items():
-                assert {gate.offer(label, content, label) for content in contents[:count]} == {None}
-
-    return run
-
-
-@pytest.fixture
-def begin(quick):
-    def run(home, **options):
-        with transaction.changing(home) as journal:
-            gathering.begin(home, journal, None, quick, **options)
-
-    return run
-
-
-@pytest.fixture
-def update(begin):
-    def run(home, **options):
-        begin(home, **options)
-        with transaction.changing(home) as journal:
-            return transaction.go_on(home, journal)
-
-    return run
-
-
-def events(home):
-    with closing(Journal(home)) as journal:
-        log = journal.audit_log()
-    assert first_broken(log) is None
-    return [(entry.event, json.loads(entry.facts)) for entry in log]
-
-
-def kept(home):
-    with frame_store.opened(home) as frames:
-        return [(frame.label, frame.reason) for frame in frames.frames()]
-
-
-def test_frames_that_are_stored_come_back_and_are_for_their_owner_alone(box, fill, pictures):
+def test_frames_that_are_stored_come_back_and_are_for_their_owner_alone(box, fill, pictures, events):
     fill(box)
     with frame_store.opened(box) as frames:
         assert [(f.label, frames.content(f)) for f in frames.stored()] == [
@@ -104,7 +42,7 @@ def test_a_home_is_private_whatever_the_umask_and_whatever_folder_it_was(bundle,
     (tmp_path / "home").mkdir(mode=0o755)
     before = os.umask(mask)
     try:
-        store.install(bundle, tmp_path / "home", "key")
+        store.install(bundle, tmp_path / "home", sealing_key="key")
         fill(tmp_path / "home", 1)
     finally:
         os.umask(before)
@@ -112,7 +50,7 @@ def test_a_home_is_private_whatever_the_umask_and_whatever_folder_it_was(bundle,
         assert oct(path.stat().st_mode & 0o777) == ("0o700" if path.is_dir() else "0o600"), path
 
 
-def test_stored_frames_are_learnt_and_gone_once_the_result_serves(box, fill, update, pictures):
+def test_stored_frames_are_learnt_and_gone_once_the_result_serves(box, fill, update, pictures, kept):
     fill(box)
     assert set(pictures) < set(update(box).classes)
     assert kept(box) == []
@@ -123,7 +61,7 @@ def test_stored_frames_are_learnt_and_gone_once_the_result_serves(box, fill, upd
 
 
 @pytest.mark.parametrize("proven", [True, False])
-def test_during_probation_learnt_frames_stay_and_go_only_with_its_success(home, fill, quick, pictures, proven):
+def test_during_probation_learnt_frames_stay_and_go_only_with_its_success(home, fill, quick, pictures, kept, proven):
     fill(home)
     with transaction.changing(home) as journal:
         gathering.begin(home, journal, None, replace(quick, promotion=replace(quick.promotion, probation=2)))
@@ -144,7 +82,7 @@ def test_during_probation_learnt_frames_stay_and_go_only_with_its_success(home, 
     assert kept(home) == ([] if proven else learnt)
 
 
-def test_frames_come_in_while_an_update_runs_and_stay_as_do_frames_to_keep(box, fill, begin, update, pictures):
+def test_frames_come_in_while_an_update_runs_and_stay_as_do_frames_to_keep(box, fill, begin, update, pictures, kept):
     fill(box)
     begin(box)
     label = next(iter(pictures))
@@ -164,7 +102,7 @@ def test_frames_come_in_while_an_update_runs_and_stay_as_do_frames_to_keep(box, 
 
 
 def test_a_confirmed_update_removes_what_had_been_set_aside_before_it_and_keeps_what_it_set_aside(
-    box, fill, update, pictures
+    box, fill, update, pictures, kept
 ):
     fill(box)
     label = next(iter(pictures))
@@ -181,7 +119,7 @@ def test_a_confirmed_update_removes_what_had_been_set_aside_before_it_and_keeps_
     assert kept(box) == [(label, None)]
 
 
-def test_frames_of_an_update_that_failed_or_was_dropped_stay(box, fill, begin):
+def test_frames_of_an_update_that_failed_or_was_dropped_stay(box, fill, begin, kept):
     fill(box)
     begin(box)
     with transaction.changing(box) as journal:
@@ -236,7 +174,7 @@ def quota_box(installed, tmp_path_factory):
     return Box()
 
 
-def test_a_class_that_has_enough_takes_no_more(home, pictures):
+def test_a_class_that_has_enough_takes_no_more(home, pictures, kept):
     label, contents = next(iter(pictures.items()))
     with frame_store.opened(home) as frames:
         gate = Gate(frames, replace(CONFIG, max_per_class=3))
@@ -258,120 +196,6 @@ def test_the_gate_knows_what_others_stored_and_removed(home, pictures):
         with transaction.changing(home) as journal:
             purge.purge(home, journal, purge.Scope())
         assert gate.offer("other", contents[0], "x") is None
-
-
-def pixels_left(home, contents):
-    """Files of a home in which an image file, or the pixels of one, can be found."""
-    return [
-        path
-        for path in home.rglob("*")
-        if path.is_file() and any(content[40:] in path.read_bytes() for content in contents)
-    ]
-
-
-def test_after_a_purge_of_everything_nothing_of_the_pixels_is_left_and_the_box_goes_on(
-    box, fill, begin, update, pictures, frames
-):
-    fill(box)
-    label = next(iter(pictures))
-    with frame_store.opened(box) as opened:
-        opened.add(label, pictures[label][30], "blurred")
-    begin(box)
-    looked_for = [content for contents in pictures.values() for content in contents]
-    looked_for += [frames.inputs[at].tobytes() for at in range(len(frames.inputs))]
-    encrypted = sealing.key_path(box) is not None
-    assert bool(pixels_left(box, looked_for)) != encrypted
-    sealed = [path.read_bytes() for path in box.rglob("*.sealed")]
-    key = sealing.reading_key(box)
-    with transaction.changing(box) as journal:
-        gone = purge.purge(box, journal, purge.Scope())
-    assert gone == {"scope": "all", "stored": 16, "quarantined": 1, "update": True, "key": encrypted}
-    assert pixels_left(box, looked_for) == []
-    assert kept(box) == []
-    assert not any(p.is_file() for name in ("frames", "quarantine", UPDATE) for p in (box / name).rglob("*"))
-    assert events(box)[-1] == ("purged", gone)
-    if encrypted:
-        assert len(sealed) == 17
-        assert not (box / "key").exists()
-        assert pixels_left(box, [key.hex().encode() * 3]) == []
-    fill(box)
-    assert sealing.reading_key(box) != key or not encrypted
-    update(box)
-
-
-@pytest.mark.parametrize("held", [True, False], ids=["held by the update", "not held"])
-def test_a_purge_of_a_label_leaves_the_others_and_drops_an_update_that_holds_it(box, fill, begin, pictures, held):
-    first, second = pictures
-    fill(box)
-    if held:
-        begin(box)
-    with frame_store.opened(box) as frames:
-        frames.add("cup", pictures[first][30], "blurred")
-    with transaction.changing(box) as journal:
-        gone = purge.purge(box, journal, purge.Scope(label=first))
-        assert (gone["stored"], gone["quarantined"], gone["update"], gone["key"]) == (8, 0, held, False)
-        assert (journal.in_progress() is None) or not held
-    assert kept(box) == [(second, None)] * 8 + [("cup", "blurred")]
-    with transaction.changing(box) as journal:
-        assert purge.purge(box, journal, purge.Scope(label=first))["stored"] == 0
-
-
-def test_a_purge_by_time_goes_by_when_frames_came(box, fill, begin):
-    fill(box)
-    with closing(Journal(box)) as journal, journal.changes() as db:
-        db.execute("UPDATE frames SET added = '2020-01-01T00:00:00+00:00' WHERE id <= 8")
-    begin(box)
-    with transaction.changing(box) as journal:
-        assert purge.purge(box, journal, purge.Scope(before="2019-01-01"))["stored"] == 0
-        assert journal.in_progress() is not None
-        gone = purge.purge(box, journal, purge.Scope(before="2021-01-01"))
-    assert (gone["stored"], gone["update"]) == (8, True)
-    assert len(kept(box)) == 8
-
-
-def test_an_update_of_an_encrypted_home_resumes_to_identical_weights_and_needs_its_key(
-    bundle, home, tmp_path, fill, begin, same
-):
-    sealed = tmp_path / "sealed"
-    store.install(bundle, sealed, "key")
-    results = []
-    for box in (home, sealed):
-        fill(box)
-        begin(box)
-    key = (sealed / "key").read_bytes()
-    (sealed / "key").unlink()
-    with transaction.changing(sealed) as journal, pytest.raises(HomeError, match="put back the key"):
-        transaction.go_on(sealed, journal)
-    (sealed / "key").write_bytes(key[::-1].strip() + b"\n")
-    with transaction.changing(sealed) as journal, pytest.raises(HomeError, match="sealed with another key"):
-        transaction.go_on(sealed, journal)
-    (sealed / "key").write_bytes(key)
-
-    def cut(now):
-        if (now.stage, now.step) == ("retrain", 2):
-            raise KeyboardInterrupt
-
-    with transaction.changing(sealed) as journal:
-        with pytest.raises(KeyboardInterrupt):
-            transaction.go_on(sealed, journal, cut, save_seconds=0.0)
-        names = journal.checkpoint_files()
-        assert all((sealed / UPDATE / name).read_bytes().startswith(sealing.SIGN) for name in names)
-        assert Checkpoints(sealed / UPDATE, journal).load("fine-tune") is not None
-    for box in (home, sealed):
-        with transaction.changing(box) as journal:
-            transaction.go_on(box, journal)
-        results.append(store.load_models(box, store.read_generation(box)))
-    assert all(same(getattr(results[0], n), getattr(results[1], n)) for n in ("solver", "generator", "discriminator"))
-
-
-def test_sealed_frames_that_were_swapped_are_told(bundle, tmp_path, fill):
-    store.install(bundle, tmp_path / "home", "key")
-    fill(tmp_path / "home", 2)
-    with frame_store.opened(tmp_path / "home") as frames:
-        first, second = (tmp_path / "home" / frame.file for frame in frames.stored()[:2])
-        second.write_bytes(first.read_bytes())
-        with pytest.raises(HomeError, match="was altered or sealed with another key"):
-            frames.content(frames.stored()[1])
 
 
 def _png(image):

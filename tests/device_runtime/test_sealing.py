@@ -66,11 +66,11 @@ def test_whatever_is_altered_cut_or_swapped_is_refused(seal, size, data):
 
 
 def test_a_key_is_private_kept_where_it_is_and_made_anew_only_where_nothing_is_sealed(bundle, tmp_path):
-    store.install(bundle, tmp_path / "home", str(tmp_path / "key"))
+    store.install(bundle, tmp_path / "home", sealing_key=str(tmp_path / "key"))
     path = tmp_path / "key"
     assert oct(path.stat().st_mode & 0o777) == "0o600"
     key = sealing.reading_key(tmp_path / "home")
-    store.install(bundle, tmp_path / "other", str(path))
+    store.install(bundle, tmp_path / "other", sealing_key=str(path))
     assert sealing.reading_key(tmp_path / "other") == key
     path.unlink()
     with pytest.raises(HomeError, match="put back the key"):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 
 from reverie.device_runtime import frame_store, store
+from reverie.device_runtime.gate import Gate
 from reverie.device_runtime.preprocess import find_images
 
 HURRY = ("--max-minutes", "0.00001")
@@ -55,6 +58,8 @@ def test_what_is_set_aside_is_told_listed_released_and_learnt_after_all(reverie,
     assert done.out == told
     assert done.err == f"reverie: {tmp_path}/no.png is not a readable PNG or JPEG image: remove or replace it\n"
     quarantine = listed(reverie, home)["quarantine"]
+    assert "frames:      8 to learn, 2 set aside\n" in reverie("status", "--home", home).out
+    assert json.loads(reverie("status", "--home", home, "--json").out)["frames"] == {"stored": 8, "quarantined": 2}
     assert [(row["label"], row["reason"]) for row in quarantine] == [("cup", "also labelled bag"), ("cup", "too dark")]
     shown = reverie("frames", "--home", home).out
     assert all(word in shown for word in ("Quarantine", "also labelled bag", "too dark"))
@@ -171,3 +176,32 @@ def test_a_store_that_is_full_is_told_in_one_line(reverie, home, tmp_path):
     assert len(done.err.splitlines()) == 1
     assert "run reverie update, which learns and removes them, or reverie purge" in done.err
     assert listed(reverie, home)["labels"]["x"]["stored"] == 1
+
+
+def test_frames_that_were_added_before_an_interruption_stay(reverie, home, own_frames, monkeypatch):
+    offer = Gate.offer
+
+    def stop(gate, label, content, where):
+        if where.name == "03.png":
+            raise KeyboardInterrupt
+        return offer(gate, label, content, where)
+
+    monkeypatch.setattr(Gate, "offer", stop)
+    done = reverie("add", "--home", home, "--label", "bag", own_frames / "bag")
+    assert (done.code, done.err) == (130, "interrupted; 3 of 8 frames were added\n")
+    assert listed(reverie, home)["labels"]["bag"]["stored"] == 3
+
+
+def test_frames_are_added_by_one_process_while_another_updates(reverie, home, own_frames, frames_folder):
+    run = "from reverie.tools.cli import main; main()"
+    command = [sys.executable, "-c", run, "update", "--home", home, "--frames", frames_folder, "--max-minutes", "0.1"]
+    updating = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
+    during = 0
+    while updating.poll() is None:
+        during += listed(reverie, home)["bytes"] > 0
+        for file in find_images(own_frames / "bag"):
+            assert reverie("add", "--home", home, "--label", "bag", file).code == 0
+    assert updating.returncode == 0
+    assert during
+    assert store.current(home) == "0001"
+    assert listed(reverie, home)["labels"]["bag"]["stored"] == 8
