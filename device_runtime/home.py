@@ -4,7 +4,7 @@ HOME/
   home.json            marks the directory as a home and gives its layout's version
   current              name of the generation in service
   reverie.lock         held by the one command that may change the home
-  journal.db           the update in progress, and how earlier ones ended
+  journal.db           the update in progress, how earlier ones ended, and the audit log
   bundles/ID/          one installed bundle (graphs), ID from the hash of its manifest
   generations/0000/    solver.onnx, generator.onnx, discriminator.onnx, generation.json, report.json
   update/              frames and checkpoints of the update in progress

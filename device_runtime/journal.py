@@ -1,4 +1,4 @@
-"""The journal of a home: the update in progress, and how earlier ones ended.
+"""The journal of a home: the update in progress, how earlier ones ended, and the audit log of all that happened.
 
 SQLite with a write-ahead log that is synced at every commit: what was committed is there after a power cut. (With a
 rollback journal, the last commit can be lost.) At most one update is in progress. An update's `stage` and `step` are
@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from reverie.device_runtime import disk
+from reverie.device_runtime import audit, disk
 from reverie.device_runtime.bundle import FileRecord
 from reverie.device_runtime.errors import StorageError
 
@@ -33,6 +33,10 @@ CREATE TABLE IF NOT EXISTS updates (
 CREATE UNIQUE INDEX IF NOT EXISTS one_in_progress ON updates (outcome IS NULL) WHERE outcome IS NULL;
 CREATE TABLE IF NOT EXISTS checkpoints (
     stage TEXT PRIMARY KEY, step INTEGER NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL, size INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS audit (
+    id INTEGER PRIMARY KEY, at TEXT NOT NULL, who TEXT NOT NULL, event TEXT NOT NULL, facts TEXT NOT NULL,
+    hash TEXT NOT NULL
 );
 """
 
@@ -89,6 +93,16 @@ class Journal:
         """Close it; all that was committed stays."""
         self._db.close()
 
+    def note(self, event: str, **facts: Any) -> None:
+        """Add what happened to the audit log."""
+        with self._transaction():
+            self._note(event, **facts)
+
+    def audit_log(self) -> list[audit.Entry]:
+        """All that happened, oldest first; `audit.first_broken` says whether it was altered."""
+        with self._errors():
+            return [audit.Entry(*row) for row in self._db.execute("SELECT * FROM audit ORDER BY id")]
+
     def in_progress(self) -> Update | None:
         """The update that has begun and not ended."""
         return next((update for update in self.updates() if update.outcome is None), None)
@@ -101,9 +115,12 @@ class Journal:
     def begin(self, parent: str, generation: str, frames: str, config: str, version: str) -> None:
         """Note that an update begins; from here on it goes on after a cut."""
         values = (parent, generation, frames, config, version, now())
-        self._change(
-            "INSERT INTO updates (parent, generation, frames, config, version, begun) VALUES (?, ?, ?, ?, ?, ?)", values
-        )
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO updates (parent, generation, frames, config, version, begun) VALUES (?, ?, ?, ?, ?, ?)",
+                values,
+            )
+            self._note("update begun", parent=parent, generation=generation, frames=frames)
 
     def attempt(self) -> None:
         """Count one more attempt, before it is made."""
@@ -116,6 +133,9 @@ class Journal:
     def end(self, outcome: str, message: str = "") -> None:
         """Note how the update in progress ended; its checkpoints are no longer known."""
         with self._transaction():
+            update = self.in_progress()
+            if update is not None:
+                self._note(f"update {outcome}", generation=update.generation, message=message)
             self._db.execute("DELETE FROM checkpoints")
             self._db.execute(
                 "UPDATE updates SET outcome = ?, message = ?, ended = ? WHERE outcome IS NULL",
@@ -149,6 +169,11 @@ class Journal:
         with self._transaction():
             self._db.execute("DELETE FROM checkpoints WHERE stage <> ?", (kept,))
             self._db.execute("UPDATE updates SET stage = '', step = 0, version = ? WHERE outcome IS NULL", (version,))
+
+    def _note(self, event: str, **facts: Any) -> None:
+        last = self._db.execute("SELECT * FROM audit ORDER BY id DESC LIMIT 1").fetchone()
+        entry = audit.entry_after(audit.Entry(*last) if last else None, now(), event, facts)
+        self._db.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?)", dataclasses.astuple(entry))
 
     def _change(self, statement: str, values: tuple[str, ...] = ()) -> None:
         with self._transaction():

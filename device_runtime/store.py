@@ -83,7 +83,8 @@ def install(source: Path, home: Path) -> Generation:
             disk.make_folder(home / name)
         disk.write_whole(home / "bundles" / identity, write_bundle)
         disk.write_whole(home / "generations" / generation.name, write_generation)
-        Journal(home).close()
+        with contextlib.closing(Journal(home)) as opened:
+            opened.note("installed", bundle=identity, name=manifest.name, generation=generation.name)
         disk.write(home / "current", generation.name.encode())
         disk.sync_folder(home)
         disk.sync_folder(home.parent)
