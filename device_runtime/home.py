@@ -3,6 +3,7 @@
 HOME/
   home.json            marks the directory as a home and gives its layout's version
   current              name of the generation in service
+  key.pub              the key that signs what this home takes, where it was given one
   reverie.lock         held by the one command that may change the home
   journal.db           the update in progress, how earlier ones ended, and the audit log
   bundles/ID/          one installed bundle (graphs), ID from the hash of its manifest
@@ -21,6 +22,7 @@ from reverie.device_runtime.errors import BusyError, HomeError
 
 LAYOUT = 1
 MARK = "home.json"
+KEY = "key.pub"
 LOCK = "reverie.lock"
 UPDATE = "update"
 PATIENCE = 0.5

@@ -66,9 +66,7 @@ def check_model(model: bytes, where: object = "a graph", injected: Collection[st
         raise BundleError(f"{where} has {len(model)} bytes, more than the {MAX_BYTES >> 20} MB that a model may have")
     walk = _Walk(model, injected)
     try:
-        _check(walk, "model", 0, len(model), 0)
-        if walk.seen < {"graph", "opset", "ir_version"}:
-            raise ValueError("it is no model")
+        _check(walk, "model", 0, len(model), depth=0)
     except ValueError as error:
         raise BundleError(f"{where} is refused: {error}; export the bundle again") from None
     return walk.places
@@ -101,7 +99,8 @@ def _check_values(walk: _Walk, kind: str, values: dict[str, Span]) -> None:
     if kind == "model":
         if "training_info" in values or "functions" in values:
             raise ValueError("it holds functions or training information of its own")
-        walk.seen |= values.keys()
+        if not {"graph", "opset"} <= walk.seen:
+            raise ValueError("it is no ONNX model")
         version = values.get("ir_version", (0, 0))[0]
         if version not in IR_VERSIONS:
             raise ValueError(f"its IR version {version} is not one of {IR_VERSIONS[0]} to {IR_VERSIONS[-1]}")
@@ -137,7 +136,7 @@ def _fields(walk: _Walk, start: int, end: int) -> Iterator[tuple[int, int, int, 
         key, at = _varint(data, at, end)
         number, wire = key >> 3, key & 7
         if number == 0:
-            raise ValueError("it is no ONNX file")
+            raise ValueError("it is no ONNX model")
         if wire == _VARINT:
             value, at = _varint(data, at, end)
             yield number, wire, value, value
@@ -147,7 +146,7 @@ def _fields(walk: _Walk, start: int, end: int) -> Iterator[tuple[int, int, int, 
         elif wire in {_FIXED64, _FIXED32}:
             size = 8 if wire == _FIXED64 else 4
         else:
-            raise ValueError("it is no ONNX file")
+            raise ValueError("it is no ONNX model")
         if size > end - at:
             raise ValueError("it ends too early")
         yield number, wire, at, at + size
@@ -164,12 +163,12 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-    raise ValueError("it is no ONNX file")
+    raise ValueError("it is no ONNX model")
 
 
 def _require_wire(wire: int, expected: int) -> None:
     if wire != expected:
-        raise ValueError("it is no ONNX file")
+        raise ValueError("it is no ONNX model")
 
 
 def _text(walk: _Walk, values: dict[str, Span], name: str) -> str:

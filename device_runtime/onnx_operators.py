@@ -41,10 +41,10 @@ _GRADIENTS = """
 """Gradients that the builder puts into the standard operator set."""
 
 _TRAINING = """
-    AbsGrad AdamWOptimizer BroadcastGradientArgs ConcatTraining ConvGrad DivGrad FusedMatMul GatherElementsGrad GatherGrad
-    GatherNDGrad InPlaceAccumulator InPlaceAccumulatorV2 LeakyReluGrad LogSoftmaxGrad LogSoftmaxGrad_13 QuickGelu
-    QuickGeluGrad ReduceSumTraining ReluGrad Scale SigmoidGrad SliceGrad SoftmaxGrad SoftmaxGrad_13 SplitTraining
-    SummaryScalar TanhGrad TransposeMatMul
+    AbsGrad AdamWOptimizer BroadcastGradientArgs ConcatTraining ConvGrad DivGrad FusedMatMul GatherElementsGrad
+    GatherGrad GatherNDGrad InPlaceAccumulator InPlaceAccumulatorV2 LeakyReluGrad LogSoftmaxGrad LogSoftmaxGrad_13
+    QuickGelu QuickGeluGrad ReduceSumTraining ReluGrad Scale SigmoidGrad SliceGrad SoftmaxGrad SoftmaxGrad_13
+    SplitTraining TanhGrad TransposeMatMul
     """
 
 OPERATORS = {

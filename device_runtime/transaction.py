@@ -205,6 +205,8 @@ def _collect(home: Path, journal: Journal) -> None:
     for path in (*home.iterdir(), *(home / "generations").iterdir(), *(home / "bundles").iterdir()):
         if disk.is_leftover(path):
             disk.remove(path)
+    store.settle_installation(home, journal)
+    store.collect_bundles(home)
     update = journal.in_progress()
     if update is None:
         disk.remove(home / UPDATE)

@@ -13,12 +13,23 @@ from reverie.tools.options import home_option, json_option
 @click.command("install")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @home_option
+@click.option(
+    "--key", type=click.Path(path_type=Path), help="Public key that must have signed BUNDLE and all that follow it."
+)
+@click.option("--allow-downgrade", is_flag=True, help="Take a bundle that was made before what the home has.")
+@click.option("--replace", is_flag=True, help="Let classes go that the home serves and BUNDLE does not know.")
 @json_option
-def command(bundle: Path, home: Path, as_json: bool) -> None:
-    """Verify BUNDLE and put it into a new home."""
-    from reverie.device_runtime import store
+def command(bundle: Path, home: Path, key: Path | None, allow_downgrade: bool, replace: bool, as_json: bool) -> None:
+    """Verify BUNDLE, a folder or its zip file, and put it into a home.
 
-    generation = store.install(bundle, home)
+    A new home serves it as generation 0. One that serves already must hold a bundle of the same family, and serves the
+    new one as its next generation.
+    """
+    from reverie.device_runtime import signing
+    from reverie.device_runtime.upgrade import Consent, install
+
+    public = signing.read_public_key(key) if key else None
+    generation = install(bundle, home, public, Consent(allow_downgrade, replace))
     if as_json:
         click.echo(json.dumps(generation.to_json()))
     else:

@@ -1,0 +1,84 @@
+"""Is all that lies in a bundle or a home what was put there? Every hash, signature, model and audit entry."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from reverie.device_runtime import audit, signing, store
+from reverie.device_runtime.bundle import Manifest, read_verified
+from reverie.device_runtime.errors import BundleError, HomeError
+from reverie.device_runtime.home import UPDATE, open_home
+from reverie.device_runtime.journal import FILE, Journal
+from reverie.device_runtime.monitor import STAGES
+from reverie.device_runtime.sources import Accepted, Folder, accept, check_part, open_source
+from reverie.device_runtime.upgrade import trusted_key
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was looked at: files, generations, entries of the audit log, and the key that all bundles are signed by."""
+
+    files: int
+    generations: tuple[str, ...] = ()
+    entries: int = 0
+    key: str | None = None
+
+
+def verify_bundle(path: Path, key: bytes | None) -> tuple[Manifest, Verified]:
+    """Check a bundle, a folder or a zip file, and with a public `key` its signature. Raises BundleError."""
+    with open_source(path) as source:
+        accepted = accept(source, key)
+    return accepted.manifest, Verified(len(accepted.manifest.files), key=_name(key))
+
+
+def verify_home(home: Path) -> Verified:
+    """Check every bundle and every generation of `home`, its stored update and its audit log; nothing is changed.
+
+    Raises HomeError, BundleError naming the first thing wrong, StorageError.
+    """
+    key = trusted_key(open_home(home))
+    store.read_generation(home)
+    names = tuple(store.generations(home))
+    bundles: dict[str, Accepted] = {}
+    files = 0
+    for name in names:
+        generation = store.read_generation(home, name)
+        folder = home / "bundles" / generation.bundle
+        if generation.bundle not in bundles:
+            bundles[generation.bundle] = accept(Folder(folder), key)
+            files += len(bundles[generation.bundle].manifest.files)
+            if bundles[generation.bundle].identity != generation.bundle:
+                raise BundleError(f"{folder} is not the bundle that was installed: install the bundle into a new home")
+        for file, record in generation.files.items():
+            where = home / "generations" / name
+            content = read_verified(where, file, record)
+            check_part(bundles[generation.bundle].manifest, file, content, where / file)
+        files += len(generation.files)
+        store.read_report(home, name)
+    entries = _verify_journal(home, _name(key))
+    return Verified(files, names, entries, _name(key))
+
+
+def _verify_journal(home: Path, key: str | None) -> int:
+    """Check stored states of an update and the audit log, if there is a journal; returns the entries of the log."""
+    if not (home / FILE).exists():
+        return 0
+    with closing(Journal(home)) as journal:
+        for stage in STAGES:
+            stored = journal.checkpoint(stage)
+            if stored is not None:
+                read_verified(home / UPDATE, *stored)
+        log = journal.audit_log()
+    broken = audit.first_broken(log)
+    if broken is not None:
+        raise HomeError(f"the audit log of {home} was altered at entry {broken}: do not rely on it from there on")
+    trusted = [entry.to_json()["facts"].get("key") for entry in log if entry.event == store.INSTALLED]
+    if any(trusted) and trusted[-1] != key:
+        raise HomeError(f"{home} was told to trust the key {trusted[-1]}, which is not the one in it: put it back")
+    return len(log)
+
+
+def _name(key: bytes | None) -> str | None:
+    return None if key is None else signing.key_id(key)
