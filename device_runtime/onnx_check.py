@@ -111,7 +111,8 @@ def _check_values(walk: _Walk, kind: str, values: dict[str, Span]) -> None:
     elif kind == "node":
         operator, domain = _text(walk, values, "op_type"), _text(walk, values, "domain")
         if operator not in OPERATORS.get(domain, ()):
-            raise ValueError(f"the operator {f'{domain}.' if domain else ''}{operator} is not among those that may run")
+            name = f"{domain}.{operator}" if domain else operator
+            raise ValueError(f"the operator {name!r} is not among those that may run")
 
 
 def _check_tensor(walk: _Walk, values: dict[str, Span], initializer: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from reverie.device_runtime.upgrade import trusted_key
 
 @dataclass(frozen=True)
 class Verified:
-    """What was looked at: files, generations, entries of the audit log, and the key that all bundles are signed by."""
+    """What was looked at: files, generations, entries of the audit log, and the key that signs what is taken now."""
 
     files: int
     generations: tuple[str, ...] = ()
@@ -41,13 +42,15 @@ def verify_home(home: Path) -> Verified:
     key = trusted_key(open_home(home))
     store.read_generation(home)
     names = tuple(store.generations(home))
+    log = _verified_log(home, _name(key))
+    before_the_key = _installed(log, signed=False) - _installed(log, signed=True)
     bundles: dict[str, Accepted] = {}
     files = 0
     for name in names:
         generation = store.read_generation(home, name)
         folder = home / "bundles" / generation.bundle
         if generation.bundle not in bundles:
-            bundles[generation.bundle] = accept(Folder(folder), key)
+            bundles[generation.bundle] = accept(Folder(folder), None if generation.bundle in before_the_key else key)
             files += len(bundles[generation.bundle].manifest.files)
             if bundles[generation.bundle].identity != generation.bundle:
                 raise BundleError(f"{folder} is not the bundle that was installed: install the bundle into a new home")
@@ -57,14 +60,13 @@ def verify_home(home: Path) -> Verified:
             check_part(bundles[generation.bundle].manifest, file, content, where / file)
         files += len(generation.files)
         store.read_report(home, name)
-    entries = _verify_journal(home, _name(key))
-    return Verified(files, names, entries, _name(key))
+    return Verified(files, names, len(log), _name(key))
 
 
-def _verify_journal(home: Path, key: str | None) -> int:
-    """Check stored states of an update and the audit log, if there is a journal; returns the entries of the log."""
+def _verified_log(home: Path, key: str | None) -> list[audit.Entry]:
+    """The audit log, checked; the stored states of an update are checked too. Empty if there is no journal."""
     if not (home / FILE).exists():
-        return 0
+        return []
     with closing(Journal(home)) as journal:
         for stage in STAGES:
             stored = journal.checkpoint(stage)
@@ -77,7 +79,13 @@ def _verify_journal(home: Path, key: str | None) -> int:
     trusted = [entry.to_json()["facts"].get("key") for entry in log if entry.event == store.INSTALLED]
     if any(trusted) and trusted[-1] != key:
         raise HomeError(f"{home} was told to trust the key {trusted[-1]}, which is not the one in it: put it back")
-    return len(log)
+    return log
+
+
+def _installed(log: Iterable[audit.Entry], signed: bool) -> set[str]:
+    """Bundles that were installed with a key that had signed them, or without one."""
+    facts = [entry.to_json()["facts"] for entry in log if entry.event == store.INSTALLED]
+    return {fact["bundle"] for fact in facts if (fact.get("key") is not None) == signed}
 
 
 def _name(key: bytes | None) -> str | None:

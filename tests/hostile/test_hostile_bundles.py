@@ -7,7 +7,6 @@ import os
 
 import pytest
 
-from reverie.device_runtime import signing
 from reverie.device_runtime.bundle import MANIFEST, SIGNATURE
 
 INCOMPLETE = "is not a complete manifest"
@@ -135,25 +134,6 @@ SIGNED = {
         "solver.onnx was altered",
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    """Two pairs of keys: of the provider, and of somebody else."""
-    folder = tmp_path_factory.mktemp("keys")
-    for name in ("provider", "somebody"):
-        private, public = signing.make_keys()
-        (folder / name).write_bytes(private)
-        (folder / f"{name}.pub").write_bytes(public)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def sign(keys):
-    def write(folder, name="provider"):
-        (folder / SIGNATURE).write_bytes(signing.sign((folder / MANIFEST).read_bytes(), keys / name))
-
-    return write
 
 
 @pytest.fixture(scope="module")
