@@ -69,3 +69,8 @@ def nested(depth):
     for _ in range(depth):
         inner = field(1, node("If", attribute(6, inner)))
     return model(inner)
+
+
+def value(name):
+    """A float32 input or output of any shape."""
+    return field(1, name) + field(2, field(1, field(1, 1)))
