@@ -18,9 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from hypothesis import settings
+from signed import keys, sign  # noqa: F401 (fixtures of all tests)
 
-from reverie.device_runtime import signing, store
-from reverie.device_runtime.bundle import MANIFEST, SIGNATURE
+from reverie.device_runtime import store
+from reverie.device_runtime.bundle import MANIFEST
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.frames import extend_classes, read_frames, split
 from reverie.device_runtime.inputs import InputMaker
@@ -216,27 +217,6 @@ def edit_manifest():
         path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), encoding="utf-8")
 
     return edit
-
-
-@pytest.fixture(scope="session")
-def keys(tmp_path_factory):
-    """A folder with two pairs of keys: of the provider, and of somebody else."""
-    folder = tmp_path_factory.mktemp("keys")
-    for name in ("provider", "somebody"):
-        private, public = signing.make_keys()
-        (folder / name).write_bytes(private)
-        (folder / f"{name}.pub").write_bytes(public)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def sign(keys):
-    """Sign a bundle folder with one of the keys."""
-
-    def write(folder, name="provider"):
-        (folder / SIGNATURE).write_bytes(signing.sign((folder / MANIFEST).read_bytes(), keys / name))
-
-    return write
 
 
 @pytest.fixture
