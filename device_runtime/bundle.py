@@ -290,13 +290,20 @@ def read_verified(folder: Path, name: str, record: FileRecord) -> bytes:
     return content
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a bundle folder. Raises BundleError."""
+def identity(manifest: bytes) -> str:
+    """Name of a bundle in a home: 16 digits of the SHA-256 of its manifest, as it lies in the file."""
+    return hashlib.sha256(manifest).hexdigest()[:16]
+
+
+def read_manifest(folder: Path, expected: str | None = None) -> Manifest:
+    """The manifest of a bundle folder; in a home, the bundle must be the `expected` one. Raises BundleError."""
     path = folder / MANIFEST
     try:
         text = read_file(path, MAX_MANIFEST)
     except OSError:
         raise BundleError(f"{folder} is no bundle: it has no readable {MANIFEST}") from None
+    if expected not in {None, identity(text)}:
+        raise BundleError(f"{path} was altered since it was installed: install the bundle into a new home")
     return parse_manifest(text, path)
 
 

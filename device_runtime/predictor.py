@@ -28,7 +28,7 @@ class Predictor:
         """Loads and verifies the solver, and the backbone where there is one. Raises HomeError, BundleError."""
         self.generation = store.read_generation(home)
         bundle = home / "bundles" / self.generation.bundle
-        self._make_input = InputMaker(bundle, read_manifest(bundle))
+        self._make_input = InputMaker(bundle, read_manifest(bundle, self.generation.bundle))
         folder = home / "generations" / self.generation.name
         self._graph = Graph(read_verified(folder, "solver.onnx", self.generation.files["solver.onnx"]))
 

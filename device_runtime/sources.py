@@ -7,7 +7,6 @@ the names that the manifest gives. Nothing is ever extracted by a name that the 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import stat
 import zipfile
 from collections.abc import Collection, Iterator
@@ -25,6 +24,7 @@ from reverie.device_runtime.bundle import (
     SIGNATURE,
     FileRecord,
     Manifest,
+    identity,
     parse_manifest,
     require_match,
 )
@@ -120,8 +120,8 @@ class Accepted:
 
     @property
     def identity(self) -> str:
-        """Name of the bundle in a home: 16 digits of the SHA-256 of its manifest."""
-        return hashlib.sha256(self.text).hexdigest()[:16]
+        """Name of the bundle in a home."""
+        return identity(self.text)
 
     @property
     def own_files(self) -> dict[str, bytes]:

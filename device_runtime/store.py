@@ -165,7 +165,7 @@ def read_generation(home: Path, name: str | None = None) -> Generation:
 def load_models(home: Path, generation: Generation) -> Models:
     """The networks of `generation`, every file of it and of its bundle verified. Raises BundleError."""
     graphs = home / "bundles" / generation.bundle
-    manifest = read_manifest(graphs)
+    manifest = read_manifest(graphs, generation.bundle)
     for path, record in manifest.files.items():
         read_verified(graphs, path, record)
     folder = home / "generations" / generation.name

@@ -66,7 +66,7 @@ def begin(home: Path, journal: Journal, frames: Frames, config: UpdateConfig, re
             )
         _finish(home, journal, cut_off, KEEP)
     parent = store.read_generation(home)
-    manifest = read_manifest(home / "bundles" / parent.bundle)
+    manifest = read_manifest(home / "bundles" / parent.bundle, parent.bundle)
     extend_classes(parent.classes, frames.classes, manifest.slots)
     synthesised = 4 * config.synthesis.count * int(np.prod(manifest.input_shape))
     states = 6 * _generation_bytes(parent)  # weights and two moments, of what is being trained and was before

@@ -76,12 +76,12 @@ def _key_that_counts(home: Path, given: bytes | None) -> bytes | None:
 def _require_successor(home: Path, path: Path, accepted: Accepted, serving: Generation, consent: Consent) -> None:
     """Raise BundleError unless the bundle may take the place of what is there."""
     manifest = accepted.manifest
-    there = read_manifest(home / "bundles" / serving.bundle)
+    there = read_manifest(home / "bundles" / serving.bundle, serving.bundle)
     if manifest.family != there.family:
         raise BundleError(
             f"{path} is of the family {manifest.family!r}, {home} holds {there.family!r}: install it into another home"
         )
-    newest = max((read_manifest(bundle) for bundle in _bundles(home)), key=lambda found: found.made)
+    newest = max((read_manifest(bundle, bundle.name) for bundle in _bundles(home)), key=lambda found: found.made)
     if manifest.made < newest.made and not consent.downgrade:
         raise BundleError(
             f"{path} was made {manifest.created}, before what {home} has ({newest.created}): "

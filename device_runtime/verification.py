@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reverie.device_runtime import audit, signing, store
-from reverie.device_runtime.bundle import Manifest, read_verified
-from reverie.device_runtime.errors import BundleError, HomeError
-from reverie.device_runtime.home import UPDATE, open_home
+from reverie.device_runtime.bundle import Manifest, read_manifest, read_verified
+from reverie.device_runtime.errors import HomeError
+from reverie.device_runtime.home import UPDATE, locked, open_home
 from reverie.device_runtime.journal import FILE, Journal
 from reverie.device_runtime.monitor import STAGES
 from reverie.device_runtime.sources import Accepted, Folder, accept, check_part, open_source
@@ -37,9 +37,14 @@ def verify_bundle(path: Path, key: bytes | None) -> tuple[Manifest, Verified]:
 def verify_home(home: Path) -> Verified:
     """Check every bundle and every generation of `home`, its stored update and its audit log; nothing is changed.
 
-    Raises HomeError, BundleError naming the first thing wrong, StorageError.
+    Raises HomeError, BundleError naming the first thing wrong, BusyError while another command changes it.
     """
-    key = trusted_key(open_home(home))
+    with locked(open_home(home)):
+        return _verified(home)
+
+
+def _verified(home: Path) -> Verified:
+    key = trusted_key(home)
     store.read_generation(home)
     names = tuple(store.generations(home))
     log = _verified_log(home, _name(key))
@@ -52,8 +57,7 @@ def verify_home(home: Path) -> Verified:
         if generation.bundle not in bundles:
             bundles[generation.bundle] = accept(Folder(folder), None if generation.bundle in before_the_key else key)
             files += len(bundles[generation.bundle].manifest.files)
-            if bundles[generation.bundle].identity != generation.bundle:
-                raise BundleError(f"{folder} is not the bundle that was installed: install the bundle into a new home")
+            read_manifest(folder, generation.bundle)
         for file, record in generation.files.items():
             where = home / "generations" / name
             content = read_verified(where, file, record)

@@ -18,4 +18,5 @@ def command(bundle: Path, key: Path) -> None:
 
     accepted = accept(Folder(bundle), None)
     disk.replace(bundle / SIGNATURE, signing.sign(accepted.text, key))
+    (bundle / SIGNATURE).chmod(0o644)  # a bundle is no secret
     click.echo(f"{bundle} is signed; any change of it is noticed from now on")

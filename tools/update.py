@@ -106,8 +106,9 @@ def _begin(home: Path, journal: Journal, frames: Path, config: UpdateConfig, lis
     from reverie.device_runtime.inputs import InputMaker
     from reverie.device_runtime.monitor import Monitor
 
-    bundle = home / "bundles" / store.read_generation(home).bundle
+    serving = store.read_generation(home).bundle
+    bundle = home / "bundles" / serving
     monitor = Monitor(listener)
     with monitor.stage("frames") as reading:
-        read = read_frames(frames, InputMaker(bundle, read_manifest(bundle)), config.min_images, monitor.step)
+        read = read_frames(frames, InputMaker(bundle, read_manifest(bundle, serving)), config.min_images, monitor.step)
     transaction.begin(home, journal, read, config, reading)
