@@ -27,6 +27,8 @@ _JPEG = b"\xff\xd8\xff"
 _FILL = re.compile(rb"\xff*")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
+_WITHOUT_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xDA)))
+"""Markers that belong into or behind a scan; what follows them could be taken for a length, and so hide a header."""
 _START_OF_SCAN = 0xDA
 MAX_SEGMENTS = 10_000
 
@@ -94,12 +96,14 @@ def _jpeg_size(encoded: bytes) -> ImageSize:
             break
         marker = encoded[at]
         (length,) = struct.unpack_from(">H", encoded, at + 1)
+        if marker in _WITHOUT_LENGTH or length < 2:
+            break
         if marker in _FRAMES:
             height, width, components = struct.unpack_from(">HHB", encoded, at + 4)
             size = _not_empty(width, height, marker in _PROGRESSIVE)
         elif marker == _START_OF_SCAN and size is not None:
             return size._replace(twice=size.twice or encoded[at + 3] < components)
-        at += 1 + max(length, 2)
+        at += 1 + length
     raise ValueError("it has no JPEG header")
 
 

@@ -136,7 +136,7 @@ def _fields(walk: _Walk, start: int, end: int) -> Iterator[tuple[int, int, int, 
             raise ValueError(f"it has more than {MAX_FIELDS:,} fields")
         key, at = _varint(data, at, end)
         number, wire = key >> 3, key & 7
-        if number == 0:
+        if number == 0 or key >> 32:  # protobuf drops the higher bits and would read another field
             raise ValueError("it is no ONNX model")
         if wire == _VARINT:
             value, at = _varint(data, at, end)

@@ -67,6 +67,10 @@ IMAGES = {
     "a JPEG without a frame": (b"\xff\xd8" + segment(0xDA, bytes(20)), UNREADABLE),
     "a JPEG of nothing but comments": (b"\xff\xd8" + segment(0xFE, b"") * 100_000, UNREADABLE),
     "a JPEG of nothing but fill": (b"\xff\xd8" + b"\xff" * (31 << 20), UNREADABLE),
+    "a JPEG whose header hides in a segment": (
+        b"\xff\xd8\xff\x01" + jpeg(60_000, 60_000)[2:] + bytes(0xFFC0 - 60) + jpeg(8, 8)[2:],
+        UNREADABLE,
+    ),
     "a lossless JPEG": (jpeg(64, 64, 0xC3), UNREADABLE),
     "40 MB": (png(64, 64) + bytes(40 << 20), "more than the 32 MB"),
 }

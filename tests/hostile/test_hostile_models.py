@@ -70,6 +70,10 @@ REFUSED = {
     "groups": (b"\x0b\x0c", NO_MODEL),
     "a number without end": (b"\x08" + b"\xff" * 99, NO_MODEL),
     "a length beyond the file": (b"\x3a\xff\xff\xff\xff\x0f", "ends too early"),
+    "a field number that wraps round": (
+        of(initializer(tensor("w", wire.varint(1 << 32 | 14 << 3) + b"\1"))),
+        NO_MODEL,
+    ),
     "field number 0": (b"\x00\x00", NO_MODEL),
     "a million fields": (wire.model(graph(field(99, 1) * 1_000_001)), "more than 1,000,000 fields"),
     "180 MB of zeros": (bytes(180 << 20), NO_MODEL),
