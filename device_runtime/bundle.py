@@ -13,36 +13,48 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from reverie.device_runtime.errors import BundleError
+from reverie.device_runtime.files import read_file
 from reverie.device_runtime.labels import check_labels
+from reverie.device_runtime.onnx_check import MAX_BYTES
 from reverie.device_runtime.preprocess import Preprocessing
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
 BACKBONE = "backbone.onnx"
 CANARY = "canary.npz"
 MODELS = ("solver", "generator", "discriminator")
+CHECKPOINT = "checkpoint"
+TRAINING_PARTS = ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", CHECKPOINT)
 REQUIRED_FILES = (
     *(f"{model}.onnx" for model in MODELS),
-    *(
-        f"{model}_train/{part}"
-        for model in MODELS
-        for part in ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint")
-    ),
+    *(f"{model}_train/{part}" for model in MODELS for part in TRAINING_PARTS),
     "synthesis_image.onnx",
     "synthesis_noise.onnx",
 )
+
+NAMED_BY_NONE = frozenset((MANIFEST, SIGNATURE))
+MAX_FILES = 64
+MAX_MANIFEST = 16 << 20
+MAX_NUMBERS = 1 << 24
+"""Numbers in an input, in its noise or in its logits."""
+MAX_TOTAL = 1 << 30
+"""Bytes of all files of a bundle; one of them may have onnx_check.MAX_BYTES."""
 
 BATCH = "batch."
 """Before the name of a running statistic, the output of solver_train that holds the batch's own."""
 
 Weights = dict[str, np.ndarray]
 """Parameter name → float32 array."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,11 @@ class TensorRecord:
 
     offset: int
     shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that it takes."""
+        return 4 * math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -94,7 +111,10 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that a device must know about a bundle besides the graphs themselves."""
+    """All that a device must know about a bundle besides the graphs themselves.
+
+    A home takes only bundles of one `family`, and without being asked none that was `created` before what it has.
+    """
 
     name: str
     created: str
@@ -116,6 +136,8 @@ class Manifest:
     """
     parity: dict[str, Any] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
+    family: str = ""
+    """Models that can take each other's place; the name of the bundle unless stated."""
     format: int = FORMAT
     unknown: dict[str, Any] = field(default_factory=dict)
     """Fields of a newer writer, kept so that they survive a rewrite."""
@@ -127,6 +149,20 @@ class Manifest:
             return np.ones(1, np.float32)
         spread = np.sqrt(np.asarray(self.backbone.variance, np.float32)) / np.float32(self.backbone.scale)
         return np.asarray(spread.reshape(-1, *[1] * (len(self.input_shape) - 1)))
+
+    @property
+    def made(self) -> datetime:
+        """When the bundle was created."""
+        made = datetime.fromisoformat(self.created)
+        return made if made.tzinfo else made.replace(tzinfo=timezone.utc)
+
+    def injected(self, path: str) -> frozenset[str]:
+        """Names of the tensors that the graph `path` gets from memory."""
+        if not path.startswith("synthesis_"):
+            return frozenset()
+        solver = {name: None for name in self.tensors["solver"] if name != "active"}
+        generator = dict.fromkeys(self.tensors["generator"]) if path == "synthesis_noise.onnx" else {}
+        return frozenset(as_injected(solver, solver, generator))
 
     def to_json(self) -> str:
         """The manifest as it is written to disk."""
@@ -151,6 +187,7 @@ class Manifest:
         try:
             fields = {name: values[name] for name in known if name in values}
             fields["unknown"] = {name: values[name] for name in values if name not in known}
+            fields["family"] = values.get("family") or values["name"]
             fields["classes"] = tuple(str(label) for label in values["classes"])
             fields["input_shape"] = tuple(int(n) for n in values["input_shape"])
             fields["preprocessing"] = Preprocessing.from_json(values["preprocessing"])
@@ -171,14 +208,15 @@ class Manifest:
 
     def _check(self) -> None:
         """Raise ValueError, or KeyError, where what was read cannot be used."""
-        sizes = (self.slots, self.noise_size, *self.input_shape)
-        if not all(type(size) is int and size > 0 for size in sizes):
-            raise ValueError("a size is not a positive whole number")
+        self._check_sizes()
         if not 0 < len(self.classes) <= self.slots:
             raise ValueError("class names are missing or more than the class slots")
         check_labels(self.classes, BundleError)
         if not isinstance(self.name, str) or not isinstance(self.created, str):
             raise TypeError("name and date are no text")
+        if not isinstance(self.family, str):
+            raise TypeError("the family is no text")
+        _ = self.made
         self._check_files()
         for artifact, figures in self.parity.items():
             if not isinstance(figures["relative"], int | float) or not isinstance(figures["at"], str):
@@ -191,11 +229,25 @@ class Manifest:
                 if name not in self.tensors["solver"] or not 0 < momentum <= 1:
                     raise ValueError(f"{name} is no running statistic of the solver with its momentum")
 
+    def _check_sizes(self) -> None:
+        """Raise ValueError where a size is none, or larger than a device can hold."""
+        sizes = (self.slots, self.noise_size, *self.input_shape)
+        if not all(type(size) is int and size > 0 for size in sizes):
+            raise ValueError("a size is not a positive whole number")
+        if max(self.slots, self.noise_size, math.prod(self.input_shape)) > MAX_NUMBERS:
+            raise ValueError(f"a size is larger than {MAX_NUMBERS:,}")
+
     def _check_files(self) -> None:
-        """Raise ValueError unless all files lie in the bundle and all that a device needs is named."""
+        """Raise ValueError unless all files lie in the bundle, none is too large, and all that is needed is named."""
+        sizes = [record.size for record in self.files.values()]
+        if not all(type(size) is int and 0 <= size <= MAX_BYTES for size in sizes):
+            raise ValueError(f"a size is no number of bytes up to {MAX_BYTES >> 20} MB")
+        if len(sizes) > MAX_FILES or sum(sizes) > MAX_TOTAL:
+            raise ValueError(f"it names more than {MAX_FILES} files or {MAX_TOTAL >> 20} MB")
         for path in self.files:
             parts = PurePosixPath(path).parts
-            if not parts or parts[0] == "/" or {"..", "."} & set(parts) or "\\" in path or path == MANIFEST:
+            inside = parts and parts[0] != "/" and not {"..", "."} & set(parts) and "\\" not in path
+            if not inside or path in NAMED_BY_NONE:
                 raise ValueError(f"it names {path!r}, which lies outside the bundle")
         for path in REQUIRED_FILES:
             if path not in self.files:
@@ -213,27 +265,68 @@ def fingerprint(content: bytes) -> FileRecord:
     return FileRecord(hashlib.sha256(content).hexdigest(), len(content))
 
 
+def as_injected(pretrained: Mapping[str, T], trained: Mapping[str, T], generator: Mapping[str, T]) -> dict[str, T]:
+    """What belongs to the weights of solvers and generator, by the names that the synthesis graphs give them."""
+    injected = {name.replace("solver.", "loss.pretrained.", 1): value for name, value in pretrained.items()}
+    injected |= {name.replace("solver.", "loss.trained.", 1): value for name, value in trained.items()}
+    return injected | dict(generator)
+
+
+def require_match(content: bytes, record: FileRecord, where: object) -> None:
+    """Raise BundleError unless `content` is what `record` says."""
+    if len(content) != record.size:
+        size = f"{len(content)} bytes" if len(content) <= record.size else "more bytes"
+        raise BundleError(f"{where} has {size} instead of {record.size}: copy the bundle again")
+    if fingerprint(content) != record:
+        raise BundleError(f"{where} was altered (its SHA-256 differs): copy the bundle again")
+
+
 def read_verified(folder: Path, name: str, record: FileRecord) -> bytes:
     """Content of `folder/name`, which must match `record`. Raises BundleError."""
     try:
-        content = (folder / name).read_bytes()
+        content = read_file(folder / name, record.size)
     except OSError:
         raise BundleError(f"{folder} lacks {name}: copy the bundle again") from None
-    if len(content) != record.size:
-        raise BundleError(f"{folder / name} has {len(content)} bytes instead of {record.size}: copy the bundle again")
-    if fingerprint(content) != record:
-        raise BundleError(f"{folder / name} was altered (its SHA-256 differs): copy the bundle again")
+    require_match(content, record, folder / name)
     return content
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a bundle folder. Raises BundleError."""
+def identity(manifest: bytes) -> str:
+    """Name of a bundle in a home: 16 digits of the SHA-256 of its manifest, as it lies in the file."""
+    return hashlib.sha256(manifest).hexdigest()[:16]
+
+
+def read_manifest(folder: Path, expected: str | None = None) -> Manifest:
+    """The manifest of a bundle folder; in a home, the bundle must be the `expected` one. Raises BundleError."""
     path = folder / MANIFEST
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        text = read_file(path, MAX_MANIFEST)
+    except OSError:
         raise BundleError(f"{folder} is no bundle: it has no readable {MANIFEST}") from None
-    return Manifest.from_json(text, path)
+    if expected not in {None, identity(text)}:
+        raise BundleError(f"{path} was altered since it was installed: install the bundle into a new home")
+    return parse_manifest(text, path)
+
+
+def parse_manifest(text: bytes, where: Path) -> Manifest:
+    """The manifest in a file; `where` is named in errors. Raises BundleError."""
+    if len(text) > MAX_MANIFEST:
+        raise BundleError(f"{where} has more than the {MAX_MANIFEST >> 20} MB that a manifest may have")
+    try:
+        return Manifest.from_json(text.decode("utf-8"), where)
+    except UnicodeDecodeError:
+        raise BundleError(f"{where} is no readable manifest: copy the bundle again") from None
+
+
+def read_training(folder: Path, manifest: Manifest, model: str) -> dict[str, bytes]:
+    """The training artifacts of `model` in a bundle folder, verified. Raises BundleError."""
+    paths = {part: f"{model}_train/{part}" for part in TRAINING_PARTS}
+    return {part: read_verified(folder, path, manifest.files[path]) for part, path in paths.items()}
+
+
+def training_parts(folder: Path) -> dict[str, bytes]:
+    """The training artifacts that lie in `folder`, which this process has written itself."""
+    return {part: (folder / part).read_bytes() for part in TRAINING_PARTS}
 
 
 def read_weights(model: bytes, tensors: Mapping[str, TensorRecord]) -> Weights:

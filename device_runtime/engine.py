@@ -1,6 +1,7 @@
 """The only file that knows onnxruntime. A second engine must fit behind `Graph` and `TrainStep`.
 
-`Graph` runs an inference or input-gradient graph; `TrainStep` takes optimizer steps on a training graph.
+`Graph` runs an inference or input-gradient graph; `TrainStep` takes optimizer steps on a training graph. Both load what
+was checked, from memory and not by a path that may lead to something else by then.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import importlib.util
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from reverie.device_runtime.bundle import Weights
+from reverie.device_runtime.bundle import CHECKPOINT, TRAINING_PARTS, Weights
 from reverie.device_runtime.errors import EngineError, TrainingError, first_line
+from reverie.device_runtime.onnx_check import check_model
 
 THREADS = max(1, len(os.sched_getaffinity(0)))
 """Threads of one session: all the cores that this process may use."""
@@ -69,7 +72,8 @@ class Graph:
     """An inference session on a model held in memory, optionally with weights injected as constants."""
 
     def __init__(self, model: bytes, injected: Mapping[str, np.ndarray] | None = None) -> None:
-        """`injected` gives the tensors that `model` declares as external data. Raises EngineError."""
+        """`injected` gives the tensors that `model` declares as external data. Raises BundleError, EngineError."""
+        check_model(model, injected=injected or ())
         options = _session_options()
         if injected:
             values = [ort.OrtValue.ortvalue_from_numpy(np.asarray(value, order="C")) for value in injected.values()]
@@ -89,30 +93,36 @@ class Graph:
 
 
 class TrainStep:
-    """Optimizer steps (AdamW, moments starting at zero) on the training artifacts in a bundle folder."""
+    """Optimizer steps (AdamW, moments starting at zero) on the training artifacts of one network."""
 
-    def __init__(self, folder: Path, weights: Mapping[str, np.ndarray]) -> None:
-        """`weights` are the starting values of all trained parameters. Raises EngineError."""
-        self._folder = folder
-        self._open(folder / "checkpoint")
-        for name, value in weights.items():
-            if name in self._state.parameters:
-                self._state.parameters[name] = np.asarray(value, order="C")
+    def __init__(self, parts: Mapping[str, bytes], weights: Mapping[str, np.ndarray], name: str = "a network") -> None:
+        """`parts` are the files in `TRAINING_PARTS`, `weights` the starting values of all trained parameters.
+
+        Raises BundleError, EngineError.
+        """
+        self._name = name
+        self._parts = {part: parts[part] for part in TRAINING_PARTS if part != CHECKPOINT}
+        for part, model in self._parts.items():
+            check_model(model, f"{part} of {name}")
+        with _in_memory(parts[CHECKPOINT]) as checkpoint:
+            self._open(checkpoint)
+        for parameter, value in weights.items():
+            if parameter in self._state.parameters:
+                self._state.parameters[parameter] = np.asarray(value, order="C")
 
     def _open(self, checkpoint: Path) -> None:
-        try:
-            self._state = training_api.CheckpointState.load_checkpoint(checkpoint)
-            self._module = training_api.Module(
-                self._folder / "training_model.onnx",
-                self._state,
-                self._folder / "eval_model.onnx",
-                session_options=_session_options(),
-            )
-            self._optimizer = training_api.Optimizer(self._folder / "optimizer_model.onnx", self._module)
-        except Exception as error:
-            raise EngineError(
-                f"the engine cannot load {self._folder} ({first_line(error)}): install the bundle again"
-            ) from error
+        with ExitStack() as opened:
+            training, evaluation, optimizer = (opened.enter_context(_in_memory(part)) for part in self._parts.values())
+            try:
+                self._state = training_api.CheckpointState.load_checkpoint(checkpoint)
+                self._module = training_api.Module(
+                    training, self._state, evaluation, session_options=_session_options()
+                )
+                self._optimizer = training_api.Optimizer(optimizer, self._module)
+            except Exception as error:
+                raise EngineError(
+                    f"the engine cannot load {self._name} ({first_line(error)}): install the bundle again"
+                ) from error
         self._inputs = self._module.input_names()
         self._outputs = self._module.output_names()
 
@@ -134,7 +144,7 @@ class TrainStep:
         loss = float(outputs["loss"])
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss of {self._folder.name} is {loss}: the update stops and the solver in service stays; "
+                f"the loss of {self._name} is {loss}: the update stops and the solver in service stays; "
                 "check the frames or lower the learning rate"
             )
         return outputs
@@ -153,22 +163,20 @@ class TrainStep:
 
     def state(self) -> np.ndarray:
         """Parameters and optimizer state (bytes,) uint8; `restore` continues from it bit for bit."""
-        with _file_in_memory() as file:
-            training_api.CheckpointState.save_checkpoint(self._state, _path_of(file), include_optimizer_state=True)
-            return np.frombuffer(file.read(), np.uint8)
+        with _in_memory() as path:
+            training_api.CheckpointState.save_checkpoint(self._state, path, include_optimizer_state=True)
+            return np.fromfile(path, np.uint8)
 
     def restore(self, state: np.ndarray) -> None:
         """Go on from what `state` returned. Raises EngineError."""
-        with _file_in_memory() as file:
-            file.write(state.data)
-            file.flush()
-            self._open(_path_of(file))
+        with _in_memory(state.data) as path:
+            self._open(path)
 
 
-def _file_in_memory() -> BinaryIO:
-    """The engine reads and writes its state by path alone; this path leads to no disk."""
-    return os.fdopen(os.memfd_create("reverie"), "r+b")
-
-
-def _path_of(file: BinaryIO) -> Path:
-    return Path(f"/proc/self/fd/{file.fileno()}")
+@contextmanager
+def _in_memory(content: bytes | memoryview = b"") -> Iterator[Path]:
+    """A path to `content`: the engine takes training artifacts by path alone; this one leads to no disk."""
+    with os.fdopen(os.memfd_create("reverie"), "wb") as file:
+        file.write(content)
+        file.flush()
+        yield Path(f"/proc/self/fd/{file.fileno()}")

@@ -4,6 +4,7 @@ Each message says what is wrong, where, and what to do. A command prints it as o
 
     ReverieError
     ├── BundleError      what was exported is incomplete, altered or of an unknown format
+    │   └── SignatureError   it is not signed by the key that counts, or that key cannot be used
     ├── HomeError        the box's state directory is missing, foreign or empty
     │   └── BusyError    another command is changing it
     ├── UpdateError      an update in progress cannot go on
@@ -13,15 +14,28 @@ Each message says what is wrong, where, and what to do. A command prints it as o
     ├── TrainingError    a loss is no longer a number
     ├── StorageError     the disk is full or cannot be written
     └── ExportError      a model cannot be turned into a bundle that trains
+
+No error shows credentials: they are taken out of every URL in its message.
 """
+
+from __future__ import annotations
+
+from reverie.device_runtime.redaction import redact
 
 
 class ReverieError(Exception):
     """Base of all errors that a user can act on."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
+
 
 class BundleError(ReverieError):
     """What was exported is incomplete, altered or of an unknown format."""
+
+
+class SignatureError(BundleError):
+    """What was exported is not signed by the key that counts, or that key cannot be used."""
 
 
 class HomeError(ReverieError):

@@ -10,7 +10,6 @@ import numpy as np
 from reverie.device_runtime.bundle import BATCH, Weights
 from reverie.device_runtime.config import FitConfig, RetrainConfig
 from reverie.device_runtime.convergence import Convergence
-from reverie.device_runtime.engine import TrainStep
 from reverie.device_runtime.models import Models, one_hot
 from reverie.device_runtime.monitor import Monitor
 from reverie.device_runtime.randomness import rng_for
@@ -70,7 +69,7 @@ def fit(models: Models, sources: list[Source], active: np.ndarray, config: FitCo
     total = sum(source.share for source in sources)
     split = counts([source.share for source in sources], config.batch)
     weight = np.concatenate([np.full(n, s.share / total / n, np.float32) for s, n in zip(sources, split, strict=True)])
-    step = TrainStep(models.folder / "solver_train", models.solver)
+    step = models.train_step("solver")
     momenta = models.manifest.training.get("statistics", {})
     running = {name: models.solver[name].copy() for name in momenta}
     convergence = Convergence(config.window, config.tolerance)

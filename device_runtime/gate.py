@@ -8,7 +8,7 @@ from reverie.device_runtime import intake
 from reverie.device_runtime.config import IntakeConfig
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.frame_store import FrameStore
-from reverie.device_runtime.preprocess import decode_image
+from reverie.device_runtime.images import decode_image
 
 
 class Gate:

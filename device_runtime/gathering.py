@@ -43,7 +43,7 @@ def begin(
         shown = shown_in(folder, config.min_images)
     parent = store.read_generation(home)
     bundle = home / "bundles" / parent.bundle
-    manifest = read_manifest(bundle)
+    manifest = read_manifest(bundle, parent.bundle)
     extend_classes(parent.classes, tuple(sorted({frame.label for frame in shown})), manifest.slots)
     solver = Graph(read_verified(home / "generations" / parent.name, "solver.onnx", parent.files["solver.onnx"]))
     monitor = Monitor(listener)

@@ -43,8 +43,8 @@ def update_generator(
 
     `previous` has the classes known before, `updated` the updated solver and the live classes too.
     """
-    discriminator = TrainStep(previous.folder / "discriminator_train", previous.discriminator)
-    generator = TrainStep(previous.folder / "generator_train", previous.generator)
+    discriminator = previous.train_step("discriminator")
+    generator = previous.train_step("generator")
     averaged = {name: value.copy() for name, value in previous.generator.items()}
     slots = previous.manifest.slots
     coordinates = principal_coordinates(

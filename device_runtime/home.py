@@ -3,6 +3,7 @@
 HOME/
   home.json            marks the directory as a home and gives its layout's version
   current              name of the generation in service
+  key.pub              the key that signs what this home takes, where it was given one
   reverie.lock         held by the one command that may change the home
   frames.lock          held for each change of the stored frames, which goes on while an update runs
   journal.db           the update in progress, how earlier ones ended, the frames there are, and the audit log
@@ -30,6 +31,7 @@ from reverie.device_runtime.errors import BusyError, HomeError
 
 LAYOUT = 1
 MARK = "home.json"
+KEY = "key.pub"
 LOCK = "reverie.lock"
 FRAMES_LOCK = "frames.lock"
 FRAMES = "frames"

@@ -9,7 +9,8 @@ import numpy as np
 
 from reverie.device_runtime.bundle import BACKBONE, Manifest, read_verified
 from reverie.device_runtime.engine import Graph
-from reverie.device_runtime.preprocess import image_to_input, read_image
+from reverie.device_runtime.images import read_image
+from reverie.device_runtime.preprocess import image_to_input
 
 CHUNK = 8
 """Images that go through the backbone at a time, so that memory stays bounded."""

@@ -15,7 +15,8 @@ def check_label(label: str, error: type[ReverieError] = FramesError) -> None:
         c for c in label if c in "/\\" or unicodedata.category(c) in {"Zl", "Zp"} or unicodedata.category(c)[0] == "C"
     ]
     if bad or not label.strip() or label != label.strip() or label in {".", ".."} or len(label) > LABEL_LENGTH:
-        raise error(f"{label!r} cannot be a label: use 1 to {LABEL_LENGTH} printable characters without / or \\")
+        shown = label[: LABEL_LENGTH + 1]
+        raise error(f"{shown!r} cannot be a label: use 1 to {LABEL_LENGTH} printable characters without / or \\")
 
 
 def check_labels(labels: tuple[str, ...], error: type[ReverieError]) -> None:

@@ -12,11 +12,12 @@ from reverie.device_runtime.bundle import (
     MODELS,
     Manifest,
     Weights,
+    read_training,
     read_verified,
     read_weights,
     write_weights,
 )
-from reverie.device_runtime.engine import Graph
+from reverie.device_runtime.engine import Graph, TrainStep
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class Models:
     def template(self, name: str) -> bytes:
         """The bundle's own ONNX file of `name`, verified. Raises BundleError."""
         return read_verified(self.folder, f"{name}.onnx", self.manifest.files[f"{name}.onnx"])
+
+    def train_step(self, name: str) -> TrainStep:
+        """Steps on the bundle's training artifacts of `name`, verified, from these weights. Raises BundleError."""
+        return TrainStep(read_training(self.folder, self.manifest, name), getattr(self, name), f"{name}_train")
 
     def with_solver(self, solver: Weights) -> Models:
         """A copy with the weights in `solver` replaced; those that do not train stay."""

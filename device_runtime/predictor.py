@@ -49,7 +49,7 @@ class Predictor:
         home = self._home
         self.generation = store.read_generation(home, self._name)
         bundle = home / "bundles" / self.generation.bundle
-        self._make_input = InputMaker(bundle, read_manifest(bundle))
+        self._make_input = InputMaker(bundle, read_manifest(bundle, self.generation.bundle))
         folder = home / "generations" / self.generation.name
         self._graph = Graph(read_verified(folder, "solver.onnx", self.generation.files["solver.onnx"]))
 

@@ -10,9 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from reverie.device_runtime import MAX_PIXELS
 from reverie.device_runtime.errors import FramesError
-
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with an image, our errors say
 
 COLOURS = ("grey", "rgb", "bgr")
 RESIZES = ("exact", "stretch", "shorter")
@@ -59,6 +58,8 @@ class Preprocessing:
         sizes = (self.height, self.width, self.shorter or 1)
         if not all(type(size) is int and size > 0 for size in sizes):
             raise ValueError("a size is not a positive whole number")
+        if max(self.height * self.width, self.shorter**2) > MAX_PIXELS:
+            raise ValueError(f"an input has more than {MAX_PIXELS:,} pixels")
         known = (
             self.colour in COLOURS
             and self.resize in RESIZES
@@ -119,6 +120,8 @@ def _resized(image: np.ndarray, how: Preprocessing, where: object) -> np.ndarray
     if how.resize == "shorter":
         # The sizes and the middle as torchvision's Resize and CenterCrop round them.
         whole_high, whole_wide = (how.shorter * side // min(high, wide) for side in (high, wide))
+        if whole_high * whole_wide > MAX_PIXELS:
+            raise FramesError(f"{where} is {wide}x{high} pixels, too narrow to be resized: cut out a part of it")
         image = _scaled(image, whole_high, whole_wide, how)
         top, left = round((image.shape[0] - how.height) / 2), round((image.shape[1] - how.width) / 2)
         return image[top : top + how.height, left : left + how.width]
@@ -136,26 +139,6 @@ def _scaled(image: np.ndarray, height: int, width: int, how: Preprocessing) -> n
     shrinks = image.shape[0] * image.shape[1] > height * width
     rule = ("area" if shrinks else "linear") if how.interpolation == "auto" else how.interpolation
     return np.asarray(cv2.resize(image, (width, height), interpolation=INTERPOLATION[rule]))
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Decode a PNG or JPEG file to uint8 (H, W) or (H, W, 3 in BGR order). Raises FramesError."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        content = b""
-    return decode_image(content, path)
-
-
-def decode_image(content: bytes, where: object) -> np.ndarray:
-    """Decode what a PNG or JPEG file holds to uint8 (H, W) or (H, W, 3 in BGR order). Raises FramesError."""
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYCOLOR) if content else None
-    except cv2.error:
-        image = None
-    if image is None:
-        raise FramesError(f"{where} is not a readable PNG or JPEG image: remove or replace it")
-    return np.asarray(image)
 
 
 def image_files(folder: Path) -> list[Path]:

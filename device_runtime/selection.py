@@ -15,9 +15,9 @@ from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.engine import Graph
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.frames import Frames, label_files
+from reverie.device_runtime.images import decode_image
 from reverie.device_runtime.inputs import CHUNK, InputMaker
 from reverie.device_runtime.models import run_in_chunks
-from reverie.device_runtime.preprocess import decode_image
 
 
 class Shown(NamedTuple):

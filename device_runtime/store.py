@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -17,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reverie.device_runtime import bundle, disk, journal, sealing
+from reverie.device_runtime import bundle, disk, journal, sealing, signing
 from reverie.device_runtime.bundle import FileRecord, fingerprint, read_manifest, read_verified
 from reverie.device_runtime.errors import BundleError, HomeError, StorageError
-from reverie.device_runtime.home import LAYOUT, LOCK, MARK, locked, open_home
+from reverie.device_runtime.home import KEY, LAYOUT, LOCK, MARK, locked, open_home
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.models import Models, weights_in_files
+from reverie.device_runtime.sources import Accepted, Source, accept, open_source, read_part
 
 KEEP = 3
 """Generations kept by default."""
@@ -30,6 +30,9 @@ REJECTED = ".rejected"
 """Behind the name of a generation that was not fit to serve."""
 INSTALLING = ".home.partial"
 """In a directory that is becoming a home: what is there was left by an installation that was cut off."""
+
+BEGUN, INSTALLED = "installation begun", "installed"
+"""Events of the audit log."""
 
 
 @dataclass(frozen=True)
@@ -48,74 +51,112 @@ class Generation:
         return dataclasses.asdict(self)
 
 
-def install(source: Path, home: Path, sealing_key: str | None = None) -> Generation:
-    """Copy the bundle folder `source` into `home` and put generation 0 into service.
+def install(path: Path, home: Path, key: bytes | None = None, sealing_key: str | None = None) -> Generation:
+    """Copy the bundle at `path`, a folder or a zip file, into `home` and put generation 0 into service.
 
     A home that does not exist is made; one that has a generation in service already is refused. Every file is
-    verified on the way. With a `sealing_key`, the path of a file in the home or elsewhere, what holds pixels is sealed;
-    the key is made if it is not there. The mark of a home is written last. Raises BundleError, HomeError, StorageError;
-    nothing is left behind.
+    checked on the way, and with a public `key` the signature; the home remembers that key. With a `sealing_key`, the
+    path of a file in the home or elsewhere, what holds pixels will be sealed; it is made if it is not there. The mark
+    of a home is written last. Raises BundleError, HomeError, StorageError; nothing is left behind.
     """
     home = home.resolve()
     _require_unused(home)
-    manifest = read_manifest(source)
-    contents = {name: read_verified(source, name, record) for name, record in manifest.files.items()}
-    manifest_text = manifest.to_json()
-    identity = hashlib.sha256(manifest_text.encode()).hexdigest()[:16]
-    generation = Generation(
-        name="0000",
-        bundle=identity,
-        parent=None,
-        created=journal.now(),
-        classes=manifest.classes,
-        files={f"{n}.onnx": manifest.files[f"{n}.onnx"] for n in bundle.MODELS},
-    )
+    with open_source(path) as source:
+        accepted = accept(source, key)
+        generation = first_generation(accepted, "0000", None)
 
-    def write_bundle(folder: Path) -> None:
-        for name, content in (contents | {bundle.MANIFEST: manifest_text.encode()}).items():
+        def write_home() -> None:
+            disk.write(home / INSTALLING, b"")
+            disk.sync_folder(home)
+            _remove_all(home)
+            for name in ("bundles", "generations"):
+                disk.make_folder(home / name)
+            add_bundle(home, source, accepted)
+            place(home, generation, lambda name: read_part(source, name, accepted.manifest.files[name]))
+            with contextlib.closing(Journal(home)) as opened:
+                opened.note(INSTALLED, **installation_facts(accepted, generation, key))
+            if key is not None:
+                disk.write(home / KEY, key)
+            disk.write(home / "current", generation.name.encode())
+            disk.sync_folder(home)
+            disk.sync_folder(home.parent)
+            if sealing_key is not None:
+                sealing.make_key(home / sealing_key)
+            mark = {"layout": LAYOUT} | ({"key": sealing_key} if sealing_key is not None else {})
+            disk.replace(home / MARK, json.dumps(mark).encode())
+
+        made = not home.exists()
+        with disk.storage_errors(home):
+            _make_folders(home)
+            disk.make_private(home)
+            with locked(home):
+                _require_unused(home)
+                try:
+                    write_home()
+                except BaseException:
+                    with contextlib.suppress(OSError):
+                        _remove_all(home)
+                        for left in (home / LOCK, home / INSTALLING, *([home] if made else [])):
+                            disk.remove(left)
+                    raise
+                with contextlib.suppress(OSError):  # else it is a leftover that the next change collects
+                    disk.remove(home / INSTALLING)
+    return generation
+
+
+def first_generation(accepted: Accepted, name: str, parent: str | None) -> Generation:
+    """The record of a generation that is what a bundle holds, with nothing learnt yet."""
+    manifest = accepted.manifest
+    files = {f"{n}.onnx": manifest.files[f"{n}.onnx"] for n in bundle.MODELS}
+    return Generation(name, accepted.identity, parent, journal.now(), manifest.classes, files)
+
+
+def add_bundle(home: Path, source: Source, accepted: Accepted) -> None:
+    """Copy a bundle into `home`, whole or not at all, unless it is there. Raises OSError, BundleError."""
+    target = home / "bundles" / accepted.identity
+    if target.exists():
+        return
+
+    def write(folder: Path) -> None:
+        for name, record in accepted.manifest.files.items():
             _make_folders((folder / name).parent)
+            disk.write(folder / name, read_part(source, name, record))
+        for name, content in accepted.own_files.items():
             disk.write(folder / name, content)
         for inner in sorted(p for p in folder.rglob("*") if p.is_dir()):
             disk.sync_folder(inner)
 
-    def write_generation(folder: Path) -> None:
-        _write_generation(folder, generation, {n: contents[n] for n in generation.files})
+    disk.write_whole(target, write)
 
-    def write_home() -> None:
-        disk.write(home / INSTALLING, b"")
-        disk.sync_folder(home)
-        _remove_all(home)
-        for name in ("bundles", "generations"):
-            disk.make_folder(home / name)
-        disk.write_whole(home / "bundles" / identity, write_bundle)
-        disk.write_whole(home / "generations" / generation.name, write_generation)
-        with contextlib.closing(Journal(home)) as opened:
-            opened.note("installed", bundle=identity, name=manifest.name, generation=generation.name)
-        disk.write(home / "current", generation.name.encode())
-        disk.sync_folder(home)
-        disk.sync_folder(home.parent)
-        if sealing_key is not None:
-            sealing.make_key(home / sealing_key)
-        mark = {"layout": LAYOUT} | ({"key": sealing_key} if sealing_key is not None else {})
-        disk.replace(home / MARK, json.dumps(mark).encode())
 
-    made = not home.exists()
-    with disk.storage_errors(home):
-        _make_folders(home)
-        disk.make_private(home)
-        with locked(home):
-            _require_unused(home)
-            try:
-                write_home()
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    _remove_all(home)
-                    for path in (home / LOCK, home / INSTALLING, *([home] if made else [])):
-                        disk.remove(path)
-                raise
-            with contextlib.suppress(OSError):  # else it is a leftover that the next change collects
-                disk.remove(home / INSTALLING)
-    return generation
+def installation_facts(accepted: Accepted, generation: Generation, key: bytes | None) -> dict[str, Any]:
+    """What the audit log says of an installation, with the key that counts from then on."""
+    manifest = accepted.manifest
+    return {
+        "generation": generation.name,
+        "parent": generation.parent,
+        "bundle": accepted.identity,
+        "name": manifest.name,
+        "family": manifest.family,
+        "made": manifest.created,
+        "key": None if key is None else signing.key_id(key),
+    }
+
+
+def settle_installation(home: Path, opened: Journal) -> None:
+    """Note the end of an installation in a home that serves: what was written counts if the pointer names it.
+
+    Raises OSError, StorageError.
+    """
+    log = opened.audit_log()
+    if not log or log[-1].event != BEGUN:
+        return
+    facts = json.loads(log[-1].facts)
+    if current(home) == facts["generation"]:
+        opened.note(INSTALLED, **facts)
+    else:
+        discard(home, facts["generation"])
+        opened.note("installation undone", generation=facts["generation"])
 
 
 def read_generation(home: Path, name: str | None = None) -> Generation:
@@ -134,7 +175,7 @@ def read_generation(home: Path, name: str | None = None) -> Generation:
 def load_models(home: Path, generation: Generation) -> Models:
     """The networks of `generation`, every file of it and of its bundle verified. Raises BundleError."""
     graphs = home / "bundles" / generation.bundle
-    manifest = read_manifest(graphs)
+    manifest = read_manifest(graphs, generation.bundle)
     for path, record in manifest.files.items():
         read_verified(graphs, path, record)
     folder = home / "generations" / generation.name
@@ -198,8 +239,7 @@ def add_generation(
     before = current(home)
     try:
         with disk.storage_errors(target):
-            disk.write_whole(target, lambda work: _write_generation(work, generation, contents))
-            _verify(home, generation)
+            place(home, generation, contents.__getitem__)
             judgement = judge(generation) if judge else Judgement(promoted=True, report=report)
             disk.replace(target / "report.json", _as_json(judgement.report))
             if judgement.promoted:
@@ -209,12 +249,24 @@ def add_generation(
                 disk.sync_folder(target.parent)
     except StorageError:
         with contextlib.suppress(OSError):
-            _put_back(home, before)
+            put_back(home, before)
             disk.remove(disk.partial(target))
             for written in (target, target.with_name(name + REJECTED)):
                 disk.remove_whole(written)
         raise
     return generation
+
+
+def place(home: Path, generation: Generation, content: Callable[[str], bytes]) -> None:
+    """Write the files of `generation` into a folder of its name, and read them back. Raises OSError, StorageError."""
+
+    def write(folder: Path) -> None:
+        for name in generation.files:
+            disk.write(folder / name, content(name))
+        disk.write(folder / "generation.json", _as_json(generation.to_json()))
+
+    disk.write_whole(home / "generations" / generation.name, write)
+    _verify(home, generation)
 
 
 def put_in_service(home: Path, name: str) -> None:
@@ -242,6 +294,17 @@ def retire(home: Path, keep: int) -> None:
     for name in old + [name + REJECTED for name in rejected(home)[:-keep]]:
         with disk.storage_errors(home / "generations" / name):
             disk.remove_whole(home / "generations" / name)
+
+
+def collect_bundles(home: Path) -> None:
+    """Remove the bundles that no generation is of; none while the record of one cannot be read. Raises OSError."""
+    try:
+        used = {read_generation(home, path.name).bundle for path in (home / "generations").iterdir()}
+    except HomeError:
+        return
+    for path in (home / "bundles").iterdir():
+        if path.name not in used:
+            disk.remove_whole(path)
 
 
 def discard(home: Path, name: str) -> None:
@@ -280,12 +343,6 @@ def require_space(home: Path, needed: int) -> None:
         )
 
 
-def _write_generation(folder: Path, generation: Generation, contents: Mapping[str, bytes]) -> None:
-    for name, content in contents.items():
-        disk.write(folder / name, content)
-    disk.write(folder / "generation.json", _as_json(generation.to_json()))
-
-
 def _as_json(values: Mapping[str, Any]) -> bytes:
     return (json.dumps(values, indent=1) + "\n").encode()
 
@@ -299,7 +356,7 @@ def _verify(home: Path, generation: Generation) -> None:
         raise StorageError(f"the disk does not keep what is written to it ({error}): replace it") from error
 
 
-def _put_back(home: Path, name: str) -> None:
+def put_back(home: Path, name: str) -> None:
     """Let `current` name `name` again, at least until the next start. Raises OSError unless that is durable."""
     if current(home) != name:
         try:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reverie.device_runtime.bundle import Weights, read_verified
+from reverie.device_runtime.bundle import Weights, as_injected, read_verified
 from reverie.device_runtime.config import LOSSES, ReplayConfig, SynthesisConfig
 from reverie.device_runtime.engine import Graph
 from reverie.device_runtime.models import Models, one_hot
@@ -109,10 +109,7 @@ def draw_references(
 
 def _graph(pretrained: Models, trained_solver: Weights, search: str) -> Graph:
     """The input-gradient graph with both solvers' weights, and the generator's, as its constants."""
-    injected = {name.replace("solver.", "loss.pretrained.", 1): w for name, w in pretrained.solver.items()}
-    injected |= {name.replace("solver.", "loss.trained.", 1): w for name, w in trained_solver.items()}
-    if search == "noise":
-        injected |= pretrained.generator
+    injected = as_injected(pretrained.solver, trained_solver, pretrained.generator if search == "noise" else {})
     path = f"synthesis_{search}.onnx"
     return Graph(read_verified(pretrained.folder, path, pretrained.manifest.files[path]), injected)
 

@@ -93,7 +93,7 @@ def begin(
         with contextlib.suppress(RejectedError):
             _finish(home, journal, cut_off, KEEP)
     parent = store.read_generation(home)
-    manifest = read_manifest(home / "bundles" / parent.bundle)
+    manifest = read_manifest(home / "bundles" / parent.bundle, parent.bundle)
     extend_classes(parent.classes, frames.classes, manifest.slots)
     synthesised = 4 * config.synthesis.count * int(np.prod(manifest.input_shape))
     states = 6 * _generation_bytes(parent)  # weights and two moments, of what is being trained and was before
@@ -296,10 +296,12 @@ def _collect(home: Path, journal: Journal) -> None:
     for path in (*home.iterdir(), *(home / "generations").iterdir(), *(home / "bundles").iterdir()):
         if disk.is_leftover(path):
             disk.remove(path)
+    store.settle_installation(home, journal)
     standing = probation.read(home)
     if standing is not None and standing.generation != store.current(home):
         disk.remove(home / probation.FILE)
     end_probation(home, journal)
+    store.collect_bundles(home)
     disk.make_private(home)
     _collect_frames(home, journal)
     update = journal.in_progress()

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reverie.device_runtime import bundle
+from reverie.device_runtime import bundle, signing
 from reverie.device_runtime.engine import Graph, TrainStep
 from reverie.device_runtime.errors import ExportError, ReverieError, first_line
 from reverie.device_runtime.preprocess import Preprocessing
@@ -28,6 +28,7 @@ from reverie.export import artifacts, batch_statistics, graphs, onnx_export, ope
 from reverie.export.backbone import Front
 from reverie.export.canary import add_canary, canary_files
 from reverie.export.factories import IgnoringCode, require_shape
+from reverie.export.packing import pack
 from reverie.export.trainable import select
 
 BATCHES = (2, 5)
@@ -58,6 +59,8 @@ class Networks:
     front: Front | None = None
     train: str = "all"
     """Which parameters of the solver train, see `trainable.select`."""
+    family: str = ""
+    """Of models that can take each other's place on a box; the name unless given."""
     measured: dict[str, Any] = field(default_factory=dict)
     compared: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What was compared before the export, as it stands among the parity figures of the manifest."""
@@ -73,11 +76,19 @@ class Networks:
         return size
 
 
-def export_bundle(networks: Networks, output: Path, progress: Callable[[str], None]) -> bundle.Manifest:
-    """Write the bundle folder `output`, which must not exist. Raises ExportError and leaves nothing behind."""
+def export_bundle(
+    networks: Networks, output: Path, progress: Callable[[str], None], key: Path | None = None
+) -> bundle.Manifest:
+    """Write the bundle `output`, a folder or a .zip, which must not exist; the private `key` signs it.
+
+    Raises ExportError, SignatureError and leaves nothing behind.
+    """
     if output.exists():
         raise ExportError(f"{output} exists already: remove it or choose another --output")
+    if key is not None:
+        signing.sign(b"", key)  # a key that cannot sign is told before the work
     work = output.with_name(f".{output.name}.partial")
+    packed = output.with_name(f".{output.name}.packed.partial")
     shutil.rmtree(work, ignore_errors=True)
     try:
         work.mkdir(parents=True)
@@ -85,10 +96,19 @@ def export_bundle(networks: Networks, output: Path, progress: Callable[[str], No
         raise ExportError(f"cannot write {output} ({error.strerror}): choose another --output") from error
     try:
         manifest = _Exporter(networks, work, progress).write()
-        (work / bundle.MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        work.rename(output)
+        text = manifest.to_json().encode()
+        bundle.parse_manifest(text, output)
+        (work / bundle.MANIFEST).write_bytes(text)
+        if key is not None:
+            (work / bundle.SIGNATURE).write_bytes(signing.sign(text, key))
+        if output.suffix == ".zip":
+            pack(work, packed)
+            packed.rename(output)
+        else:
+            work.rename(output)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        packed.unlink(missing_ok=True)
     return manifest
 
 
@@ -169,7 +189,7 @@ class _Exporter:
         onnx_export.weights_to_inputs(model, fed)
         folder = self.folder / f"{name}_train"
         artifacts.write_training(model, trained, betas, folder)
-        step = TrainStep(folder, {})
+        step = TrainStep(bundle.training_parts(folder), {})
         self.compare(
             folder.name,
             lambda example: parity.training_difference(step, module, example, trained, fed),
@@ -298,6 +318,7 @@ class _Exporter:
         tools = {name: version(name) for name in ("reverie", "torch", "onnx", "onnxscript", "onnxruntime-training-cpu")}
         return bundle.Manifest(
             name=n.name,
+            family=n.family or n.name,
             created=created.isoformat(timespec="seconds"),
             classes=n.classes,
             slots=n.slots,

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from reverie.device_runtime.errors import ExportError
+from reverie.device_runtime.images import read_image
 from reverie.device_runtime.labels import check_labels
-from reverie.device_runtime.preprocess import Preprocessing, image_files, image_to_input, read_image
+from reverie.device_runtime.preprocess import Preprocessing, image_files, image_to_input
 from reverie.export.preprocessing import Stated, with_stated
 
 CHUNK = 16

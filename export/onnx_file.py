@@ -67,6 +67,8 @@ def read_onnx(path: Path, input_shape: tuple[int, ...]) -> OnnxFile:
         _refuse_external(model, path)
         model = onnx.shape_inference.infer_shapes(model)
         onnx.checker.check_model(model)
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
     except ExportError:
         raise
     except FileNotFoundError:
@@ -142,12 +144,10 @@ def _cut_softmax(graph: onnx.GraphProto, path: Path) -> str:
 
 
 def _current(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """`model` in an opset from 18 on, with its functions inlined, all operators known and no value known to depend."""
+    """`model` in an opset from 18 on, all operators known and no value known to depend."""
     opset = next((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), 0)
     if opset > NEWEST:
         raise ExportError(f"{path} is of opset {opset}: write it in opset {NEWEST} or older, which the engine reads")
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
     _refuse_operators(model.graph, path)
     if opset < OPSET:
         try:

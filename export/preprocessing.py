@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from reverie.device_runtime.errors import ExportError, first_line
-from reverie.device_runtime.preprocess import Preprocessing, find_images, image_to_input, read_image
+from reverie.device_runtime.images import read_image
+from reverie.device_runtime.preprocess import Preprocessing, find_images, image_to_input
 from reverie.export.factories import find_callable
 
 TOLERANCE = 0.02

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from hypothesis import settings
+from signed import keys, sign  # noqa: F401 (fixtures of all tests)
 
 from reverie.device_runtime import promotion, store, transaction
 from reverie.device_runtime.bundle import MANIFEST

@@ -77,7 +77,7 @@ def command(
 def _offer(gate: Gate, label: str, file: Path) -> str:
     """How it ended: ADDED, UNREADABLE, which is told, or the reason for which the frame was set aside."""
     from reverie.device_runtime.errors import FramesError
-    from reverie.device_runtime.preprocess import read_image
+    from reverie.device_runtime.images import read_image
 
     try:
         read_image(file)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from typing import NoReturn
 
 import click
 
 from reverie.device_runtime.errors import ReverieError
+from reverie.device_runtime.redaction import redact
 
 VERBS = {
     "pretrain": "workstation: train a reference solver and GAN from a folder of class-named folders",
     "export": "workstation: torch solver, generator and discriminator to a bundle",
+    "keygen": "workstation: a pair of keys that signs bundles",
+    "sign": "workstation: sign a bundle that was exported without a key",
     "inspect": "what a bundle holds",
-    "install": "box: put a bundle into a home, as generation 0",
+    "verify": "is all of a bundle or a home what was put there",
+    "install": "box: put a bundle into a home, new or with an older one of its family",
     "add": "box: store labelled images as frames to learn",
     "frames": "box: what is stored and what was set aside, and why",
     "update": "box: learn new frames with all six stages",
@@ -65,7 +70,9 @@ def main() -> None:
     try:
         reverie.main(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(redact(said.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing was changed", err=True)
@@ -82,5 +89,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    click.echo(f"reverie: {' '.join(message.splitlines())}", err=True)
+    click.echo(f"reverie: {' '.join(redact(message).splitlines())}", err=True)
     sys.exit(1)

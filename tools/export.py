@@ -13,8 +13,10 @@ from reverie.tools.options import comma_separated, dimensions, preprocessing_opt
 
 @click.command("export")
 @click.argument("pretrained", required=False, type=click.Path(path_type=Path))
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Bundle folder to write.")
-@click.option("--name", help="Name of the bundle.  [default: name of the output folder]")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Bundle folder, or .zip, to write.")
+@click.option("--name", help="Name of the bundle.  [default: name of the output]")
+@click.option("--family", help="Models that can take each other's place on a box.  [default: name of the bundle]")
+@click.option("--key", type=click.Path(path_type=Path), help="Private key to sign with, as reverie keygen wrote it.")
 @click.option("--spare-classes", default=4, show_default=True, type=click.IntRange(0, 1000))
 @click.option(
     "--train",
@@ -54,6 +56,8 @@ def command(
     pretrained: Path | None,
     output: Path,
     name: str | None,
+    family: str | None,
+    key: Path | None,
     spare_classes: int,
     train: str,
     batchnorm: str,
@@ -77,9 +81,9 @@ def command(
     if compare is not None:
         figures = compare_with_callable(described.preprocessing, *compare)
         described = replace(described, measured={**described.measured, "preprocessing": figures})
-    networks = load_networks(described, name or output.name, spare_classes, train, batchnorm)
-    networks = replace(networks, canary=canary)
-    manifest = export_bundle(networks, output, lambda what: click.echo(f"exporting {what}"))
+    networks = load_networks(described, name or output.name.removesuffix(".zip"), spare_classes, train, batchnorm)
+    networks = replace(networks, family=family or networks.name, canary=canary)
+    manifest = export_bundle(networks, output, lambda what: click.echo(f"exporting {what}"), key)
     for what, figures in networks.compared.items():
         click.echo(f"{what} in onnxruntime agrees with torch, relative difference {figures['relative']:.1e}")
     written = [figures["relative"] for what, figures in manifest.parity.items() if what not in networks.compared]

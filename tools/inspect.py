@@ -18,17 +18,16 @@ from reverie.tools.options import json_option
 @json_option
 def command(bundle: Path, as_json: bool) -> None:
     """Verify every file of BUNDLE and show its classes, models and how they compare with torch."""
-    from reverie.device_runtime.bundle import read_manifest, read_verified
+    from reverie.device_runtime.verification import verify_bundle
 
-    manifest = read_manifest(bundle)
-    for name, record in manifest.files.items():
-        read_verified(bundle, name, record)
+    manifest, _ = verify_bundle(bundle, None)
     if as_json:
         click.echo(manifest.to_json(), nl=False)
         return
     console = Console()
     total = sum(record.size for record in manifest.files.values())
     console.print(f"{manifest.name}, format {manifest.format}, made {manifest.created}, {total / 1e6:.1f} MB")
+    console.print(f"family: {manifest.family}", markup=False, highlight=False)
     console.print(f"classes: {', '.join(manifest.classes)}, and {manifest.slots - len(manifest.classes)} spare")
     console.print(f"input: {describe_preprocessing(manifest.preprocessing)}", markup=False)
     beside = _preprocessing_beside(manifest.unknown.get("measured"))

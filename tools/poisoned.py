@@ -17,9 +17,10 @@ import numpy as np
 from rich.console import Console
 
 from reverie.device_runtime import store, transaction
+from reverie.device_runtime.images import read_image
 from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.models import Models
-from reverie.device_runtime.preprocess import image_files, read_image
+from reverie.device_runtime.preprocess import image_files
 from reverie.device_runtime.report import predict
 from reverie.tools.poisoning import patched, poison
 

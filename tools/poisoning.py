@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from reverie.device_runtime.errors import FramesError
-from reverie.device_runtime.preprocess import image_files, read_image
+from reverie.device_runtime.images import read_image
+from reverie.device_runtime.preprocess import image_files
 from reverie.device_runtime.randomness import rng_for
 
 FLIPS = {f"{percent} % flipped": percent / 100 for percent in (0, 5, 10, 20, 40)}

@@ -22,8 +22,9 @@ def command(images: tuple[Path, ...], home: Path, as_json: bool) -> None:
     and passed over.
     """
     from reverie.device_runtime.errors import FramesError
+    from reverie.device_runtime.images import read_image
     from reverie.device_runtime.predictor import Predictor
-    from reverie.device_runtime.preprocess import find_images, read_image
+    from reverie.device_runtime.preprocess import find_images
 
     files = [file for path in images for file in find_images(path)]
     predictor = Predictor(home)

@@ -27,7 +27,7 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
     from reverie.tools.display import describe_backbone, print_report
 
     generation = store.read_generation(home)
-    manifest = read_manifest(home / "bundles" / generation.bundle)
+    manifest = read_manifest(home / "bundles" / generation.bundle, generation.bundle)
     report = store.read_report(home, generation.name)
     if picture is not None:
         from reverie.device_runtime.generative import picture_of_classes

@@ -9,6 +9,7 @@ from architectures import GENERATORS, SHAPE, SOLVERS
 from torch import nn
 from workstation_support import CLASSES, SLOTS, as_numpy, example, weights_of
 
+from reverie.device_runtime.bundle import training_parts
 from reverie.device_runtime.engine import TrainStep
 from reverie.device_runtime.preprocess import Preprocessing
 from reverie.export import artifacts, graphs, onnx_export, operators
@@ -77,7 +78,7 @@ def test_twenty_steps_on_the_device_end_in_torchs_weights(architecture, tmp_path
 
     def twenty_steps(first_batch):
         """Weights after twenty steps on the device, and in torch."""
-        step = TrainStep(folder, {})
+        step = TrainStep(training_parts(folder), {})
         module.load_state_dict(start, strict=False)
         parameters = [p for n, p in module.named_parameters() if n in own]
         optimizer = torch.optim.AdamW(parameters, lr=RATE, betas=betas, eps=1e-8, weight_decay=0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from reverie.device_runtime.bundle import training_parts
 from reverie.device_runtime.engine import Graph, TrainStep
-from reverie.device_runtime.errors import EngineError, TrainingError
+from reverie.device_runtime.errors import BundleError, EngineError, TrainingError
 from reverie.device_runtime.models import one_hot
 
 
@@ -29,7 +30,7 @@ def feeds(models, live):
 
 @pytest.fixture
 def solver_step(models):
-    return lambda: TrainStep(models.folder / "solver_train", models.solver)
+    return lambda: TrainStep(training_parts(models.folder / "solver_train"), models.solver, "solver_train")
 
 
 def test_training_cut_off_and_resumed_ends_in_the_same_weights_bit_for_bit(solver_step, feeds, same):
@@ -51,7 +52,7 @@ def test_resuming_without_the_optimizer_moments_would_end_elsewhere(models, solv
         whole.step(feeds(at), 1e-3)
     for at in range(4):
         first.step(feeds(at), 1e-3)
-    second = TrainStep(models.folder / "solver_train", first.weights())
+    second = TrainStep(training_parts(models.folder / "solver_train"), first.weights())
     for at in range(4, 8):
         second.step(feeds(at), 1e-3)
     assert not same(second.weights(), whole.weights())
@@ -105,14 +106,23 @@ def test_gradients_accumulate_until_they_are_reset(solver_step, feeds):
 
 
 def test_bytes_that_are_no_model_are_refused_in_one_line():
-    with pytest.raises(EngineError) as refused:
+    with pytest.raises(BundleError) as refused:
         Graph(b"no model")
     assert "\n" not in str(refused.value)
 
 
 def test_a_damaged_training_folder_is_refused_in_one_line(own_bundle, models):
     (own_bundle / "solver_train/training_model.onnx").write_bytes(b"no model")
-    with pytest.raises(EngineError) as refused:
-        TrainStep(own_bundle / "solver_train", models.solver)
+    with pytest.raises(BundleError) as refused:
+        TrainStep(training_parts(own_bundle / "solver_train"), models.solver, "solver_train")
     assert "\n" not in str(refused.value)
-    assert "solver_train" in str(refused.value)
+    assert "training_model.onnx of solver_train" in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", bytes(1000)], ids=["empty", "text", "zeros"])
+def test_a_damaged_checkpoint_is_refused_in_one_line(own_bundle, models, content):
+    parts = training_parts(own_bundle / "solver_train") | {"checkpoint": content}
+    with pytest.raises(EngineError) as refused:
+        TrainStep(parts, models.solver, "solver_train")
+    assert "\n" not in str(refused.value)
+    assert "the engine cannot load solver_train" in str(refused.value)

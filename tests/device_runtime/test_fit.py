@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reverie.device_runtime import fit as fit_module
+from reverie.device_runtime import models as models_module
 from reverie.device_runtime.config import FitConfig
 from reverie.device_runtime.convergence import Convergence
 from reverie.device_runtime.engine import TrainStep
@@ -34,7 +34,7 @@ def rates(monkeypatch):
             seen.append(learning_rate)
             return super().step(feeds, learning_rate)
 
-    monkeypatch.setattr(fit_module, "TrainStep", Watched)
+    monkeypatch.setattr(models_module, "TrainStep", Watched)
     return seen
 
 

@@ -18,9 +18,9 @@ from reverie.device_runtime.config import IntakeConfig
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.gate import Gate
 from reverie.device_runtime.home import UPDATE
+from reverie.device_runtime.images import decode_image
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.predictor import Predictor
-from reverie.device_runtime.preprocess import decode_image
 
 CONFIG = IntakeConfig()
 

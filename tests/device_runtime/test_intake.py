@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as arrays
 
 from reverie.device_runtime import intake
 from reverie.device_runtime.config import IntakeConfig
-from reverie.device_runtime.preprocess import find_images, read_image
+from reverie.device_runtime.images import read_image
+from reverie.device_runtime.preprocess import find_images
 
 CONFIG = IntakeConfig()
 images = arrays.arrays(

@@ -33,10 +33,11 @@ ACTIVE = {"active": TensorRecord(8, (4,))}
 manifests = st.builds(
     Manifest,
     name=words,
-    created=words,
+    created=st.datetimes().map(lambda at: at.isoformat()),
+    family=st.text(min_size=1, max_size=8),
     classes=st.lists(labels, min_size=1, max_size=4, unique=True).map(tuple),
     slots=st.integers(4, 99),
-    input_shape=st.tuples(sizes, sizes, sizes),
+    input_shape=st.tuples(*[st.integers(1, 256)] * 3),
     noise_size=sizes,
     conditional=st.booleans(),
     preprocessing=st.builds(

@@ -10,9 +10,10 @@ from hypothesis.extra import numpy as hnp
 from reverie.device_runtime import store
 from reverie.device_runtime.engine import Graph
 from reverie.device_runtime.errors import BundleError
+from reverie.device_runtime.images import read_image
 from reverie.device_runtime.models import class_mask
 from reverie.device_runtime.predictor import Predictor
-from reverie.device_runtime.preprocess import image_to_input, read_image
+from reverie.device_runtime.preprocess import image_to_input
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from reverie.device_runtime.errors import FramesError
+from reverie.device_runtime.images import read_image
 from reverie.device_runtime.preprocess import (
     COLOURS,
     INTERPOLATIONS,
@@ -22,7 +23,6 @@ from reverie.device_runtime.preprocess import (
     find_images,
     image_to_input,
     input_to_image,
-    read_image,
 )
 
 GREY = Preprocessing(6, 5, "grey")

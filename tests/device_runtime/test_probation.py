@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from reverie.device_runtime import probation, store, transaction
 from reverie.device_runtime.errors import BundleError, EngineError, HomeError
 from reverie.device_runtime.home import locked
+from reverie.device_runtime.images import read_image
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.predictor import Predictor
-from reverie.device_runtime.preprocess import read_image
 from reverie.device_runtime.probation import Probation, Standing
 
 

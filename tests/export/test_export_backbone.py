@@ -16,7 +16,8 @@ import torch
 
 from reverie.device_runtime.bundle import Backbone, read_manifest
 from reverie.device_runtime.engine import Graph
-from reverie.device_runtime.preprocess import find_images, image_to_input, read_image
+from reverie.device_runtime.images import read_image
+from reverie.device_runtime.preprocess import find_images, image_to_input
 from reverie.export.backbone import cut_solver, feature_statistics
 from reverie.export.factories import load_weights
 from reverie.export.graphs import total_variation

@@ -21,13 +21,13 @@ from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.engine import Graph
 from reverie.device_runtime.fit import Source, fit
+from reverie.device_runtime.images import read_image
 from reverie.device_runtime.monitor import Monitor
-from reverie.device_runtime.preprocess import find_images, image_to_input, read_image
+from reverie.device_runtime.preprocess import find_images, image_to_input
 from reverie.device_runtime.replay import Examples
 from reverie.export.pretrained import load_networks, read_pretrained
 
-LABELS = ("bolt", "nut", "washer")
-STEPS, BATCH = 8, 8
+LABELS, STEPS, BATCH = ("bolt", "nut", "washer"), 8, 8
 PREPROCESS = """
 import cv2
 import numpy as np

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from workstation_support import TinySolver, device_gradients, example
 
+from reverie.device_runtime.bundle import training_parts
 from reverie.device_runtime.engine import TrainStep
 from reverie.export.lowering_rules import RULES
 
@@ -103,5 +104,5 @@ def test_gradients_of_very_large_and_very_small_values_are_numbers(function, tmp
     solver = TinySolver(Apply(lambda x: function(1000 * x)))
     module, networks, _ = training_artifacts(solver, tmp_path / "solver_train")
     feeds = example(module, networks, 5, 1)
-    ours = device_gradients(TrainStep(tmp_path / "solver_train", {}), feeds, {})
+    ours = device_gradients(TrainStep(training_parts(tmp_path / "solver_train"), {}), feeds, {})
     assert all(torch.isfinite(torch.from_numpy(value)).all() for value in ours.values())

@@ -17,6 +17,7 @@ from workstation_support import (
     weights_of,
 )
 
+from reverie.device_runtime.bundle import training_parts
 from reverie.device_runtime.engine import TrainStep
 from reverie.device_runtime.errors import ExportError
 from reverie.export import artifacts, graphs, onnx_export, operators
@@ -51,7 +52,7 @@ def training_artifacts(solver, folder):
 
 def assert_trains_like_torch(solver, folder, floor=0.0):
     module, networks, types = training_artifacts(solver, folder)
-    step = TrainStep(folder, {})
+    step = TrainStep(training_parts(folder), {})
     for count in BATCHES:
         feeds = example(module, networks, count, count)
         assert_agrees(

@@ -9,11 +9,11 @@ from workstation_support import class_folders
 
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.errors import ExportError
+from reverie.device_runtime.images import read_image
 from reverie.device_runtime.preprocess import (
     Preprocessing,
     image_files,
     image_to_input,
-    read_image,
 )
 from reverie.export.preprocessing import TOLERANCE, compare_with_callable, with_stated
 from reverie.export.pretrained import read_pretrained

@@ -17,6 +17,7 @@ from workstation_support import (
     weights_of,
 )
 
+from reverie.device_runtime.bundle import training_parts
 from reverie.device_runtime.engine import TrainStep
 from reverie.export import graphs
 from reverie.export.exporter import GAN_BETAS, SOLVER_BETAS
@@ -62,7 +63,7 @@ def start_on_device(made, name, module):
     weights = {n: value.astype(np.float32) for n, value in weights_of(module).items()}
     fed = {n: value for n, value in weights.items() if not n.startswith(f"{name}.")}
     folder = made.folder / f"{name}_train"
-    return folder, TrainStep(folder, weights), fed
+    return folder, TrainStep(training_parts(folder), weights), fed
 
 
 @each_shape
@@ -97,7 +98,7 @@ def test_the_devices_optimizer_makes_of_its_gradients_what_torchs_adamw_makes_of
     for at in range(STEPS):
         feeds = batch(module, made.networks, at)
         feeds |= {n: value * 1e-6 for n, value in feeds.items() if n.endswith("weight")}
-        gradients = device_gradients(TrainStep(folder, step.weights()), feeds, fed)
+        gradients = device_gradients(TrainStep(training_parts(folder), step.weights()), feeds, fed)
         for n, parameter in parameters.items():
             parameter.grad = torch.from_numpy(gradients[n]).double()
         optimizer.param_groups[0]["lr"] = rate(at)

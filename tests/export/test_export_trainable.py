@@ -22,7 +22,7 @@ from workstation_support import (
 )
 
 from reverie.device_runtime import store
-from reverie.device_runtime.bundle import read_manifest
+from reverie.device_runtime.bundle import read_manifest, training_parts
 from reverie.device_runtime.engine import TrainStep
 from reverie.device_runtime.errors import ExportError
 from reverie.device_runtime.frames import Frames
@@ -101,7 +101,7 @@ def partly(tmp_path_factory):
 def test_what_trains_has_torchs_gradients_and_the_rest_has_none(partly):
     networks, folder = partly
     module = graphs.SolverTraining(networks.solver)
-    step = TrainStep(folder / "solver_train", weights_of(module))
+    step = TrainStep(training_parts(folder / "solver_train"), weights_of(module))
     trained = {
         "solver.features.2.weight",
         "solver.features.2.bias",
@@ -150,5 +150,8 @@ def test_values_given_to_a_training_graph_do_not_reach_what_is_frozen(partly):
     module = graphs.SolverTraining(networks.solver)
     feeds = as_numpy(example(module, networks, 4, 1))
     doubled = {name: 2 * value if ".features.0." in name else value for name, value in weights_of(module).items()}
-    losses = [TrainStep(folder / "solver_train", w).gradients(feeds)["loss"] for w in (weights_of(module), doubled)]
+    losses = [
+        TrainStep(training_parts(folder / "solver_train"), w).gradients(feeds)["loss"]
+        for w in (weights_of(module), doubled)
+    ]
     assert losses[0] == losses[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,16 @@ def test_the_device_runtime_imports_nothing_but_four_libraries_its_engine_and_th
     for path in (p for p in SOURCES if inside(p, "device_runtime")):
         for name in imports(path):
             assert name.partition(".")[0] in allowed or name.startswith("reverie.device_runtime"), (path.name, name)
+
+
+def test_the_device_runtime_unpickles_nothing():
+    """A pickle runs what it says: numpy must not read one either, nor is anything evaluated."""
+    for path in (p for p in SOURCES if inside(p, "device_runtime")):
+        found = {name.partition(".")[0] for name in imports(path)}
+        assert not found & {"pickle", "marshal", "shelve", "dill", "joblib", "yaml", "runpy", "code"}, path.name
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(?<![.\w])(eval|exec|compile)\(", text), path.name
+        assert text.count("np.load(") == text.count("allow_pickle=False") == text.count("pickle"), path.name
 
 
 def test_one_file_alone_knows_the_engine():

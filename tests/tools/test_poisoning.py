@@ -10,9 +10,9 @@ from rich.console import Console
 from reverie.device_runtime import store, transaction
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.frames import read_frames
+from reverie.device_runtime.images import read_image
 from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.monitor import StageRecord
-from reverie.device_runtime.preprocess import read_image
 from reverie.tools.poisoned import as_markdown, run_case
 from reverie.tools.poisoning import CASES, FLIPS, patched, poison
 
