@@ -20,6 +20,8 @@ from reverie.device_runtime.errors import (
 from reverie.device_runtime.home import locked
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.monitor import StageRecord
+from reverie.device_runtime.rollback import roll_back
+from reverie.device_runtime.transaction import changing
 from reverie.device_runtime.upgrade import Consent, install, trusted_key
 from reverie.device_runtime.verification import verify_home
 
@@ -123,7 +125,9 @@ def test_an_older_bundle_is_refused_unless_asked_for(home, own_bundle, edit_mani
 
 def test_what_is_newest_counts_also_when_an_older_one_serves(home, newer, own_bundle, edit_manifest, refused):
     install(newer, home)
-    store.put_in_service(home, "0000")
+    with changing(home) as journal:
+        roll_back(home, journal)
+    assert store.current(home) == "0000"
     edit_manifest(own_bundle, created="2026-01-15T00:00:00+00:00")
     refused(BundleError, "before what", own_bundle, home)
 

@@ -15,6 +15,8 @@ from reverie.device_runtime import frame_store, store
 from reverie.device_runtime.gate import Gate
 from reverie.device_runtime.preprocess import find_images
 
+pytestmark = pytest.mark.usefixtures("anything_serves")
+
 HURRY = ("--max-minutes", "0.00001")
 
 
