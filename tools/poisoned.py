@@ -78,13 +78,17 @@ def run_case(bundle: Path, frames: Path, images: Path, work: Path, case: str, se
     if not (home / "home.json").exists():
         store.install(bundle, home)
     updates, _ = transaction.look(home)
-    began = time.monotonic()
+    began, refusal = time.monotonic(), ""
     if not updates or updates[-1].outcome is None:
         console.print(f"{case}, seed {seed}: updating ...", highlight=False)
         options = () if updates else ("--frames", str(where / "frames"), "--seed", str(seed))
-        subprocess.run(  # noqa: S603 (our own command)
-            [sys.executable, "-c", _MAIN, "update", "--home", str(home), *options], check=False, capture_output=True
+        done = subprocess.run(  # noqa: S603 (our own command)
+            [sys.executable, "-c", _MAIN, "update", "--home", str(home), *options],
+            check=False,
+            capture_output=True,
+            text=True,
         )
+        refusal = done.stderr.strip().rpartition("reverie: ")[2].replace(f"{where}/", "")
         updates, _ = transaction.look(home)
     seconds = time.monotonic() - began
     ended = updates[-1] if updates else None
@@ -101,7 +105,7 @@ def run_case(bundle: Path, frames: Path, images: Path, work: Path, case: str, se
         case=case,
         seed=seed,
         outcome=(ended.outcome or "in progress") if ended else "refused before it began",
-        why=(ended.message or "") if ended else "",
+        why=(ended.message or "") if ended else refusal,
         known=tested.accuracy(serving, known),
         learnt=tested.accuracy(serving, learnt),
         made_known=tested.accuracy(made, known),
