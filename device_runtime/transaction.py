@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from reverie.device_runtime import disk, probation, store
+from reverie.device_runtime import disk, installation, probation, store
 from reverie.device_runtime.audit import Entry
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.checkpoints import Checkpoints
@@ -296,7 +296,7 @@ def _collect(home: Path, journal: Journal) -> None:
     for path in (*home.iterdir(), *(home / "generations").iterdir(), *(home / "bundles").iterdir()):
         if disk.is_leftover(path):
             disk.remove(path)
-    store.settle_installation(home, journal)
+    installation.settle(home, journal)
     standing = probation.read(home)
     if standing is not None and standing.generation != store.current(home):
         disk.remove(home / probation.FILE)

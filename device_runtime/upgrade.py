@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from reverie.device_runtime import disk, probation, signing, store
+from reverie.device_runtime import disk, installation, probation, signing, store
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.errors import BundleError, HomeError, SignatureError, StorageError, UpdateError
 from reverie.device_runtime.home import KEY, MARK, open_home
@@ -33,13 +33,13 @@ def install(
     consent: Consent | None = None,
     sealing_key: str | None = None,
 ) -> Generation:
-    """Put the bundle at `path` into service in `home`, new or not. Raises what `store.install` and `upgrade` raise."""
+    """Put the bundle at `path` into service in `home`, new or not. Raises what installing and `upgrade` raise."""
     if (home / MARK).exists():
         if sealing_key is not None:
             raise HomeError(f"{home} is there already: whether a home is sealed is chosen when it is made")
         with changing(home) as journal:
             return upgrade(path, home, journal, key, consent or Consent())
-    return store.install(path, home, key, sealing_key)
+    return installation.install(path, home, key, sealing_key)
 
 
 def upgrade(path: Path, home: Path, journal: Journal, key: bytes | None, consent: Consent) -> Generation:
@@ -61,7 +61,7 @@ def upgrade(path: Path, home: Path, journal: Journal, key: bytes | None, consent
         _require_successor(home, path, accepted, serving, consent)
         sizes = [record.size for record in accepted.manifest.files.values()]
         store.require_space(home, 2 * sum(sizes) + REPORT_BYTES)
-        generation = store.first_generation(accepted, store.next_generation(home), serving.name)
+        generation = installation.first_generation(accepted, store.next_generation(home), serving.name)
         _put_in_service(home, journal, source, accepted, generation, key)
     return generation
 
@@ -121,8 +121,8 @@ def _put_in_service(
     files = accepted.manifest.files
     try:
         with disk.storage_errors(home):
-            journal.note(store.BEGUN, **store.installation_facts(accepted, generation, key))
-            store.add_bundle(home, source, accepted)
+            journal.note(installation.BEGUN, **installation.facts_of(accepted, generation, key))
+            installation.add_bundle(home, source, accepted)
             store.place(home, generation, lambda name: read_part(source, name, files[name]))
             if key is not None and not (home / KEY).exists():
                 disk.replace(home / KEY, key)
@@ -132,10 +132,10 @@ def _put_in_service(
     except BaseException:
         with contextlib.suppress(OSError, StorageError):
             store.put_back(home, before)
-            store.settle_installation(home, journal)
+            installation.settle(home, journal)
             store.collect_bundles(home)
         raise
     with contextlib.suppress(OSError, StorageError):  # what cannot be noted or removed now goes with the next change
-        store.settle_installation(home, journal)
+        installation.settle(home, journal)
         store.retire(home, KEEP)
         store.collect_bundles(home)

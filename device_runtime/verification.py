@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from reverie.device_runtime import audit, signing, store
+from reverie.device_runtime import audit, installation, signing, store
 from reverie.device_runtime.bundle import Manifest, read_manifest, read_verified
 from reverie.device_runtime.errors import HomeError
 from reverie.device_runtime.home import UPDATE, locked, open_home
@@ -80,7 +80,7 @@ def _verified_log(home: Path, key: str | None) -> list[audit.Entry]:
     broken = audit.first_broken(log)
     if broken is not None:
         raise HomeError(f"the audit log of {home} was altered at entry {broken}: do not rely on it from there on")
-    trusted = [entry.to_json()["facts"].get("key") for entry in log if entry.event == store.INSTALLED]
+    trusted = [entry.to_json()["facts"].get("key") for entry in log if entry.event == installation.INSTALLED]
     if any(trusted) and trusted[-1] != key:
         raise HomeError(f"{home} was told to trust the key {trusted[-1]}, which is not the one in it: put it back")
     return log
@@ -88,7 +88,7 @@ def _verified_log(home: Path, key: str | None) -> list[audit.Entry]:
 
 def _installed(log: Iterable[audit.Entry], signed: bool) -> set[str]:
     """Bundles that were installed with a key that had signed them, or without one."""
-    facts = [entry.to_json()["facts"] for entry in log if entry.event == store.INSTALLED]
+    facts = [entry.to_json()["facts"] for entry in log if entry.event == installation.INSTALLED]
     return {fact["bundle"] for fact in facts if (fact.get("key") is not None) == signed}
 
 

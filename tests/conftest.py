@@ -20,7 +20,7 @@ import pytest
 from hypothesis import settings
 from signed import keys, sign  # noqa: F401 (fixtures of all tests)
 
-from reverie.device_runtime import promotion, store, transaction
+from reverie.device_runtime import installation, promotion, store, transaction
 from reverie.device_runtime.bundle import MANIFEST
 from reverie.device_runtime.config import PromotionConfig, UpdateConfig
 from reverie.device_runtime.frames import extend_classes, read_frames, split
@@ -103,7 +103,7 @@ def own_bundle(bundle, tmp_path):
 def installed(bundle, tmp_path_factory):
     """A home with generation 0 in service; only read."""
     home = tmp_path_factory.mktemp("installed") / "home"
-    store.install(bundle, home)
+    installation.install(bundle, home)
     return home
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from reverie.device_runtime import store
+from reverie.device_runtime import installation, store
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.fit import Live, Source, fit, live_source
 from reverie.device_runtime.frames import extend_classes, split
@@ -96,7 +96,7 @@ def measure(
             pretrained = (cache or Path(scratch)) / name
             pool.submit(_prepare, steps.history, pretrained, bundle, steps.slots, seed).result()
         home = Path(scratch) / "home"
-        generation = store.install(bundle, home)
+        generation = installation.install(bundle, home)
         start = store.load_models(home, generation)
         for form in forms:
             run = _run(form, start, steps, scored_on(dataset, validation), protocol, seed)

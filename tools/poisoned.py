@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from reverie.device_runtime import store, transaction
+from reverie.device_runtime import installation, store, transaction
 from reverie.device_runtime.images import read_image
 from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.models import Models
@@ -76,7 +76,7 @@ def run_case(bundle: Path, frames: Path, images: Path, work: Path, case: str, se
     if not (where / "frames").exists():
         poison(frames, where / "frames", case, seed)
     if not (home / "home.json").exists():
-        store.install(bundle, home)
+        installation.install(bundle, home)
     updates, _ = transaction.look(home)
     began, refusal = time.monotonic(), ""
     if not updates or updates[-1].outcome is None:

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from crash_support import Failing, begin, check_whole, counted, cut_after, entries, go_on
 
-from reverie.device_runtime import disk, store, transaction
+from reverie.device_runtime import disk, installation, store, transaction
 from reverie.device_runtime.errors import StorageError
 from reverie.device_runtime.journal import Journal
 
@@ -83,15 +83,15 @@ def test_an_update_that_cannot_be_stored_has_not_begun(home, frames, tiny, fast_
 @pytest.mark.parametrize(("kinds", "code", "lasting", "says"), FAULTS)
 def test_an_installation_on_a_failing_disk_leaves_nothing(bundle, fast_folder, tree, kinds, code, lasting, says):
     with counted() as operations:
-        store.install(bundle, fast_folder / "counting")
+        installation.install(bundle, fast_folder / "counting")
     shutil.rmtree(fast_folder / "counting")
     for at in places(kinds, operations):
         with disk.watched(Failing(kinds, at, code, lasting=lasting)), pytest.raises(StorageError, match=says):
-            store.install(bundle, fast_folder / "home")
+            installation.install(bundle, fast_folder / "home")
         if lasting and kinds == "sync" and at == places(kinds, operations)[-1]:
             # The mark was there and its removal cannot be made durable: without the mark, the rest waits.
             assert not (fast_folder / "home/home.json").exists()
-            store.install(bundle, fast_folder / "home")
+            installation.install(bundle, fast_folder / "home")
         else:
             assert tree(fast_folder) == {".": "folder"}, at
 

@@ -12,7 +12,7 @@ import pytest
 from crash_disk import CrashDisk
 from crash_support import Failing, Snapshots, check_whole, counted, go_on
 
-from reverie.device_runtime import disk, frame_store, gathering, purge, sealing, store, transaction
+from reverie.device_runtime import disk, frame_store, gathering, installation, purge, sealing, store, transaction
 from reverie.device_runtime.audit import first_broken
 from reverie.device_runtime.config import IntakeConfig
 from reverie.device_runtime.errors import FramesError, HomeError, StorageError
@@ -30,7 +30,7 @@ def pictures(frames_folder):
 
 @pytest.fixture(params=["plain", "sealed"])
 def box(request, bundle, fast_folder):
-    store.install(bundle, fast_folder / "box", sealing_key="key" if request.param == "sealed" else None)
+    installation.install(bundle, fast_folder / "box", sealing_key="key" if request.param == "sealed" else None)
     return fast_folder / "box"
 
 

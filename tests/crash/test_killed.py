@@ -12,7 +12,7 @@ import sys
 import pytest
 from crash_support import PARTS, Snapshots, begin, check_whole, counted, entries, go_on
 
-from reverie.device_runtime import disk, store, transaction
+from reverie.device_runtime import disk, installation, transaction
 from reverie.device_runtime.errors import HomeError
 
 OPERATIONS = "create write sync mkdir rename remove reserve commit"
@@ -48,12 +48,12 @@ def test_an_installation_killed_at_any_operation_is_whole_or_begins_anew(bundle,
     home = fast_folder / "boxes/home"
     snapshots = Snapshots(home, fast_folder / "snapshots")
     with disk.watched(snapshots):
-        store.install(bundle, home)
+        installation.install(bundle, home)
     expected = entries(home)
     installed = 0
     for operation, copy in snapshots.taken:
         try:
-            store.install(bundle, copy)
+            installation.install(bundle, copy)
         except HomeError:
             installed += 1
             with transaction.changing(copy):
@@ -68,7 +68,7 @@ def test_an_installation_killed_at_any_operation_is_whole_or_begins_anew(bundle,
 RUN = """
 import os, signal, sys
 from pathlib import Path
-from reverie.device_runtime import disk, store, transaction
+from reverie.device_runtime import disk, installation, transaction
 home, at, bundle = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 seen = 0
 def kill(operation):
@@ -78,7 +78,7 @@ def kill(operation):
         os.kill(os.getpid(), signal.SIGKILL)
 with disk.watched(kill):
     if bundle:
-        store.install(Path(bundle), home)
+        installation.install(Path(bundle), home)
     else:
         with transaction.changing(home) as journal:
             transaction.go_on(home, journal, save_seconds=0.0)
@@ -106,12 +106,12 @@ def test_a_process_killed_during_an_update_releases_its_lock_and_leaves_what_goe
 @pytest.mark.parametrize("share", [0.5, 0.98])
 def test_a_process_killed_during_an_installation_leaves_what_the_next_one_replaces(bundle, installed, tmp_path, share):
     with counted() as operations:
-        store.install(bundle, tmp_path / "counting")
+        installation.install(bundle, tmp_path / "counting")
     home = tmp_path / "home"
     done = run(home, round(share * len(operations)), bundle)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (home / "home.json").exists()
-    store.install(bundle, home)
+    installation.install(bundle, home)
     assert entries(home) == entries(installed)
     assert check_whole(home) == "0000"
 

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from crash_support import PARTS, check_whole
 
-from reverie.device_runtime import disk, store, transaction
+from reverie.device_runtime import disk, installation, store, transaction
 from reverie.device_runtime.checkpoints import Checkpoints
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.frames import Frames
@@ -126,7 +126,7 @@ def check_checkpoints(home, journal):
 def test_no_power_cut_loses_what_was_synced_or_leaves_half_of_anything(power_disk, bundle, monkeypatch):
     """The real journal, checkpoints and generations, with a training that takes no time."""
     home = power_disk.at / "home"
-    store.install(bundle, home)
+    installation.install(bundle, home)
     frames = Frames(np.zeros((6, 1, 14, 14), np.float32), np.zeros(6, int), ("sandal",))
     monkeypatch.setattr(transaction, "ATTEMPTS", 10**9)
     monkeypatch.setattr(transaction, "evaluate", lambda *_: None)
@@ -184,13 +184,13 @@ def test_no_power_cut_leaves_half_an_installation(power_disk, bundle):
 
         def install(tell, home=home):
             with disk.watched(lambda operation: tell(operation.kind)):
-                store.install(bundle, home)
+                installation.install(bundle, home)
             tell("installed")
 
         told = power_disk.run_and_cut(install, np.random.default_rng(cut), most=110)
         if not (home / "home.json").exists():
             assert ["installed"] not in told
             cut_off += 1
-            store.install(bundle, home)
+            installation.install(bundle, home)
         assert check_whole(home) == "0000"
     assert cut_off > 0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from crash_support import Killed, begin, cut_after, entries, go_on, small, weights
 
-from reverie.device_runtime import disk, store, transaction
+from reverie.device_runtime import disk, installation, store, transaction
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.checkpoints import Checkpoints
 from reverie.device_runtime.config import UpdateConfig
@@ -173,7 +173,7 @@ def test_features_of_a_backbone_are_computed_once_and_stored_and_it_resumes_to_i
     backbone_bundle, frames_folder, tiny, fast_folder, monkeypatch
 ):
     home = fast_folder / "home"
-    store.install(backbone_bundle, home)
+    installation.install(backbone_bundle, home)
     (bundle,) = home.glob("bundles/*")
     features = read_frames(frames_folder, InputMaker(bundle, read_manifest(bundle)), 5)
     begin(home, features, tiny)

@@ -10,7 +10,7 @@ import pytest
 from crash_disk import CrashDisk
 from crash_support import check_whole, cut_after, go_on
 
-from reverie.device_runtime import disk, store
+from reverie.device_runtime import disk, installation, store
 from reverie.device_runtime.checkpoints import Checkpoints
 from reverie.device_runtime.errors import ReverieError
 from reverie.device_runtime.journal import Journal
@@ -65,7 +65,7 @@ def test_power_cut_at_any_operation_of_an_update_leaves_all_old_or_all_new(cut, 
 def test_power_cut_at_any_operation_of_an_installation_leaves_a_whole_home_or_room_for_one(bundle, fast_folder):
     home = fast_folder / "home"
     home.mkdir()
-    left = crashes(CrashDisk(home), home, lambda home: store.install(bundle, home), fast_folder)
+    left = crashes(CrashDisk(home), home, lambda home: installation.install(bundle, home), fast_folder)
     marked = [(copy / "home.json").exists() for _, copy in left]
     assert 0 < sum(marked) < 5 * len(CHANCES)
     for at, (_, copy) in enumerate(left):
@@ -73,7 +73,7 @@ def test_power_cut_at_any_operation_of_an_installation_leaves_a_whole_home_or_ro
             with closing(Journal(copy)) as journal:
                 assert journal.updates() == []
         elif at % 11 == 0:
-            store.install(bundle, copy)
+            installation.install(bundle, copy)
         else:
             continue
         assert check_whole(store.open_home(copy)) == "0000"

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from reverie.device_runtime import frame_store, gathering, store, transaction
+from reverie.device_runtime import frame_store, gathering, installation, transaction
 from reverie.device_runtime.audit import first_broken
 from reverie.device_runtime.config import IntakeConfig
 from reverie.device_runtime.gate import Gate
@@ -28,7 +28,7 @@ def box(request, home, bundle, tmp_path):
     """A home, plain or encrypted."""
     if request.param == "plain":
         return home
-    store.install(bundle, tmp_path / "sealed", sealing_key="key")
+    installation.install(bundle, tmp_path / "sealed", sealing_key="key")
     return tmp_path / "sealed"
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reverie.device_runtime import store, synthesis
+from reverie.device_runtime import installation, store, synthesis
 from reverie.device_runtime.bundle import Backbone, fingerprint, read_manifest
 from reverie.device_runtime.config import PromotionConfig, UpdateConfig
 from reverie.device_runtime.engine import Graph
@@ -34,7 +34,7 @@ KNOWN, NEW = ("sandal", "t-shirt", "trouser"), ("bag", "sneaker")
 def box(backbone_bundle, tmp_path_factory):
     """A home that serves the bundle with a backbone; only read."""
     home = tmp_path_factory.mktemp("backbone") / "home"
-    store.install(backbone_bundle, home)
+    installation.install(backbone_bundle, home)
     return home
 
 
@@ -176,7 +176,7 @@ def damaged(backbone_bundle, tmp_path):
 def test_a_backbone_that_is_missing_or_altered_is_neither_installed_nor_run(damaged, own_box, tmp_path):
     (damaged / "backbone.onnx").unlink()
     with pytest.raises(BundleError, match=r"backbone\.onnx"):
-        store.install(damaged, tmp_path / "fresh")
+        installation.install(damaged, tmp_path / "fresh")
     (path,) = own_box.glob("bundles/*/backbone.onnx")
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
     with pytest.raises(BundleError, match=r"backbone\.onnx was altered"):

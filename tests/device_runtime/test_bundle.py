@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from reverie.device_runtime import store
+from reverie.device_runtime import installation
 from reverie.device_runtime.bundle import (
     TensorRecord,
     fingerprint,
@@ -51,10 +51,10 @@ def test_damage_to_any_file_of_a_bundle_is_refused_and_nothing_is_installed(own_
         else:
             path.write_bytes(DAMAGES[damage](whole))
         with pytest.raises(BundleError, match=name):
-            store.install(own_bundle, tmp_path / "home")
+            installation.install(own_bundle, tmp_path / "home")
         assert [p.name for p in tmp_path.iterdir()] == ["own-bundle"]
         path.write_bytes(whole)
-    store.install(own_bundle, tmp_path / "home")
+    installation.install(own_bundle, tmp_path / "home")
 
 
 @given(st.binary(min_size=1, max_size=200), st.data())

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverie.device_runtime import frame_store, gathering, purge, rollback, store, transaction
+from reverie.device_runtime import frame_store, gathering, installation, purge, rollback, store, transaction
 from reverie.device_runtime.config import IntakeConfig
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.gate import Gate
@@ -42,7 +42,7 @@ def test_a_home_is_private_whatever_the_umask_and_whatever_folder_it_was(bundle,
     (tmp_path / "home").mkdir(mode=0o755)
     before = os.umask(mask)
     try:
-        store.install(bundle, tmp_path / "home", sealing_key="key")
+        installation.install(bundle, tmp_path / "home", sealing_key="key")
         fill(tmp_path / "home", 1)
     finally:
         os.umask(before)

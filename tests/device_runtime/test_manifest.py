@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reverie.device_runtime import store
+from reverie.device_runtime import installation
 from reverie.device_runtime.bundle import MODELS, REQUIRED_FILES, FileRecord, Manifest, TensorRecord, read_manifest
 from reverie.device_runtime.errors import BundleError
 from reverie.device_runtime.preprocess import COLOURS, RESIZES, Preprocessing
@@ -149,7 +149,7 @@ def test_a_manifest_that_does_not_name_a_model_is_refused(own_bundle, edit_manif
     files = json.loads((own_bundle / "manifest.json").read_text(encoding="utf-8"))["files"]
     edit_manifest(own_bundle, files={name: record for name, record in files.items() if name != missing})
     with pytest.raises(BundleError, match=missing):
-        store.install(own_bundle, tmp_path / "home")
+        installation.install(own_bundle, tmp_path / "home")
     assert not (tmp_path / "home").exists()
 
 
@@ -171,7 +171,7 @@ def test_installing_never_writes_outside_the_home(own_bundle, edit_manifest, tmp
     edit_manifest(hostile, files=files | {"../../../outside": files["solver.onnx"]})
     before = tree(tmp_path)
     with pytest.raises(BundleError):
-        store.install(hostile, tmp_path / "box/home")
+        installation.install(hostile, tmp_path / "box/home")
     assert tree(tmp_path) == before
 
 

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from reverie.device_runtime import frame_store, purge, sealing, store, transaction
+from reverie.device_runtime import frame_store, installation, purge, sealing, store, transaction
 from reverie.device_runtime.checkpoints import Checkpoints
 from reverie.device_runtime.errors import HomeError
 from reverie.device_runtime.home import UPDATE
@@ -86,7 +86,7 @@ def test_an_update_of_an_encrypted_home_resumes_to_identical_weights_and_needs_i
     bundle, home, tmp_path, fill, begin, same
 ):
     sealed = tmp_path / "sealed"
-    store.install(bundle, sealed, sealing_key="key")
+    installation.install(bundle, sealed, sealing_key="key")
     results = []
     for box in (home, sealed):
         fill(box)
@@ -120,7 +120,7 @@ def test_an_update_of_an_encrypted_home_resumes_to_identical_weights_and_needs_i
 @pytest.mark.parametrize("scope", [purge.Scope(), purge.Scope(label="bag")], ids=["all", "label"])
 def test_frames_can_be_purged_when_their_key_is_gone(bundle, tmp_path, fill, begin, scope, kept):
     home = tmp_path / "home"
-    store.install(bundle, home, sealing_key="key")
+    installation.install(bundle, home, sealing_key="key")
     fill(home)
     begin(home)
     (home / "key").unlink()
@@ -134,7 +134,7 @@ def test_frames_can_be_purged_when_their_key_is_gone(bundle, tmp_path, fill, beg
 
 
 def test_sealed_frames_that_were_swapped_are_told(bundle, tmp_path, fill):
-    store.install(bundle, tmp_path / "home", sealing_key="key")
+    installation.install(bundle, tmp_path / "home", sealing_key="key")
     fill(tmp_path / "home", 2)
     with frame_store.opened(tmp_path / "home") as frames:
         first, second = (tmp_path / "home" / frame.file for frame in frames.stored()[:2])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverie.device_runtime import sealing, store
+from reverie.device_runtime import installation, sealing
 from reverie.device_runtime.errors import HomeError
 
 KEY = bytes(range(32))
@@ -66,11 +66,11 @@ def test_whatever_is_altered_cut_or_swapped_is_refused(seal, size, data):
 
 
 def test_a_key_is_private_kept_where_it_is_and_made_anew_only_where_nothing_is_sealed(bundle, tmp_path):
-    store.install(bundle, tmp_path / "home", sealing_key=str(tmp_path / "key"))
+    installation.install(bundle, tmp_path / "home", sealing_key=str(tmp_path / "key"))
     path = tmp_path / "key"
     assert oct(path.stat().st_mode & 0o777) == "0o600"
     key = sealing.reading_key(tmp_path / "home")
-    store.install(bundle, tmp_path / "other", sealing_key=str(path))
+    installation.install(bundle, tmp_path / "other", sealing_key=str(path))
     assert sealing.reading_key(tmp_path / "other") == key
     path.unlink()
     with pytest.raises(HomeError, match="put back the key"):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reverie.device_runtime import store, transaction
+from reverie.device_runtime import installation, store, transaction
 from reverie.device_runtime.bundle import read_weights
 from reverie.device_runtime.errors import BundleError, HomeError, StorageError
 
@@ -148,5 +148,5 @@ def test_a_home_that_lost_its_mark_is_not_taken_for_an_empty_directory(home, bun
     (home / "home.json").unlink()
     before = tree(home)
     with pytest.raises(HomeError, match="is not a Reverie home"):
-        store.install(bundle, home)
+        installation.install(bundle, home)
     assert tree(home) == before

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from workstation_support import TINY
 
-from reverie.device_runtime import store
+from reverie.device_runtime import installation, store
 from reverie.device_runtime.config import FitConfig
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.fit import Live, fit, live_source
@@ -220,7 +220,7 @@ def test_fine_tuning_on_live_images_alone_forgets_and_joint_training_does_not(ex
 
     history, update = quarters(160, [0, 1, 2, 3], 0), quarters(60, [4, 5], 1)
     steps = Protocol(history, [update], [quarters(80, [0, 1, 2, 3], 2), quarters(40, [4, 5], 3)], 7)
-    store.install(exported(TINY).folder, tmp_path / "home")
+    installation.install(exported(TINY).folder, tmp_path / "home")
     models = store.load_models(tmp_path / "home", store.read_generation(tmp_path / "home"))
     models = dataclasses.replace(models, classes=("0", "1", "2", "3"))
     monitor = Monitor()

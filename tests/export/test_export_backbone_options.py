@@ -16,7 +16,7 @@ from onnx_files import write
 from test_export_batchnorm import fit_in_torch
 from torch import nn
 
-from reverie.device_runtime import store
+from reverie.device_runtime import installation, store
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.engine import Graph
@@ -227,7 +227,7 @@ def test_batch_statistics_behind_a_backbone_follow_as_in_torch_and_the_front_sta
     behind = sum(parameter.numel() for parameter in frozen.solver.parameters())
     assert manifest.training["parameters"] == manifest.training["of"] == behind
 
-    store.install(given / "bundle", given / "home")
+    installation.install(given / "bundle", given / "home")
     models = store.load_models(given / "home", store.read_generation(given / "home"))
     config = dataclasses.replace(UpdateConfig().fine_tune, steps=STEPS, batch=BATCH, window=100)
     monitor = Monitor()

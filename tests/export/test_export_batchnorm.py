@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from workstation_support import CLASSES, SLOTS, TINY, TinySolver, tiny_networks
 
-from reverie.device_runtime import store
+from reverie.device_runtime import installation, store
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.engine import Graph
@@ -47,7 +47,7 @@ def learning(tmp_path_factory):
     prepared = copy.deepcopy(solver)
     train_statistics(prepared)
     export_bundle(tiny_networks(prepared), folder / "bundle", lambda _: None)
-    store.install(folder / "bundle", folder / "home")
+    installation.install(folder / "bundle", folder / "home")
     return solver, folder
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from reverie.device_runtime import store
+from reverie.device_runtime import installation, store
 from reverie.device_runtime.bundle import CANARY, MANIFEST, fingerprint, read_manifest
 from reverie.device_runtime.canary import read_canary
 from reverie.device_runtime.inputs import InputMaker
@@ -49,7 +49,7 @@ def test_canary_images_are_in_the_bundle_and_in_a_home(own, images, reverie):
     bundle = own.export(canary="canary")
     assert_shipped(bundle, images, ("box", "cup"))
     assert "canary: " in reverie("inspect", bundle).out
-    generation = store.install(bundle, own.folder / "home")
+    generation = installation.install(bundle, own.folder / "home")
     models = store.load_models(own.folder / "home", generation)
     assert len(read_canary(models.folder, models.manifest).labels) == 6
 

@@ -21,7 +21,7 @@ from workstation_support import (
     weights_of,
 )
 
-from reverie.device_runtime import store
+from reverie.device_runtime import installation, store
 from reverie.device_runtime.bundle import read_manifest, training_parts
 from reverie.device_runtime.engine import TrainStep
 from reverie.device_runtime.errors import ExportError
@@ -122,7 +122,7 @@ def test_what_trains_has_torchs_gradients_and_the_rest_has_none(partly):
 def test_an_update_moves_what_trains_and_leaves_the_rest_bit_for_bit(partly, quick, tmp_path):
     _, folder = partly
     home = tmp_path / "home"
-    before = store.load_models(home, store.install(folder, home))
+    before = store.load_models(home, installation.install(folder, home))
     rng = np.random.default_rng(0)
     frames = Frames(rng.normal(size=(12, *TINY)).astype(np.float32), np.arange(12) % 2, ("cup", "new"))
     after = run_update(before, frames, quick, Monitor()).models

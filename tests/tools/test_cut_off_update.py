@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from reverie.device_runtime import home as home_module
-from reverie.device_runtime import store, transaction
+from reverie.device_runtime import installation, store, transaction
 from reverie.device_runtime.home import locked
 from reverie.device_runtime.inputs import InputMaker
 
@@ -163,7 +163,7 @@ def test_options_of_a_new_update_need_its_frames(reverie, stopped):
 def test_behind_a_backbone_the_features_are_stored_and_the_report_counts_how_long_they_took(
     reverie, stop, backbone_bundle, tmp_path, monkeypatch
 ):
-    store.install(backbone_bundle, tmp_path / "home")
+    installation.install(backbone_bundle, tmp_path / "home")
     home = stop(tmp_path / "home")
     (stored,) = (home / "update").glob("frames-*.npz")
     with np.load(stored) as arrays:

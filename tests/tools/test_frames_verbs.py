@@ -10,6 +10,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from outside import ANYTHING_SERVES
 
 from reverie.device_runtime import frame_store, store
 from reverie.device_runtime.gate import Gate
@@ -195,7 +196,7 @@ def test_frames_that_were_added_before_an_interruption_stay(reverie, home, own_f
 
 
 def test_frames_are_added_by_one_process_while_another_updates(reverie, home, own_frames, frames_folder):
-    run = "from reverie.tools.cli import main; main()"
+    run = f"{ANYTHING_SERVES}\nfrom reverie.tools.cli import main\nmain()"
     command = [sys.executable, "-c", run, "update", "--home", home, "--frames", frames_folder, "--max-minutes", "0.1"]
     updating = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
     during = 0

@@ -7,7 +7,7 @@ import json
 import pytest
 from rich.console import Console
 
-from reverie.device_runtime import store, transaction
+from reverie.device_runtime import installation, store, transaction
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.frames import read_frames
 from reverie.device_runtime.images import read_image
@@ -87,7 +87,7 @@ def begun(bundle, frames_folder, tmp_path, quick):
         home = tmp_path / "work" / f"{case.replace(' ', '-').replace('%', 'percent')}-0/home"
         home.parent.mkdir(parents=True)
         poison(frames_folder, home.parent / "frames", case, 0)
-        models = store.load_models(home, store.install(bundle, home))
+        models = store.load_models(home, installation.install(bundle, home))
         read = read_frames(home.parent / "frames", InputMaker(models.folder, models.manifest), 5)
         with transaction.changing(home) as journal:
             transaction.begin(home, journal, read, config, StageRecord())
