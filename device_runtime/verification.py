@@ -10,6 +10,7 @@ from pathlib import Path
 from reverie.device_runtime import audit, installation, signing, store
 from reverie.device_runtime.bundle import Manifest, read_manifest, read_verified
 from reverie.device_runtime.errors import HomeError
+from reverie.device_runtime.frame_store import FrameStore
 from reverie.device_runtime.home import UPDATE, locked, open_home
 from reverie.device_runtime.journal import FILE, Journal
 from reverie.device_runtime.monitor import STAGES
@@ -35,9 +36,9 @@ def verify_bundle(path: Path, key: bytes | None) -> tuple[Manifest, Verified]:
 
 
 def verify_home(home: Path) -> Verified:
-    """Check every bundle and every generation of `home`, its stored update and its audit log; nothing is changed.
+    """Check all bundles and generations of `home`, its stored update and frames, and its audit log; nothing is changed.
 
-    Raises HomeError, BundleError naming the first thing wrong, BusyError while another command changes it.
+    Raises HomeError, BundleError, FramesError naming the first thing wrong, BusyError while another command changes it.
     """
     with locked(open_home(home)):
         return _verified(home)
@@ -68,7 +69,7 @@ def _verified(home: Path) -> Verified:
 
 
 def _verified_log(home: Path, key: str | None) -> list[audit.Entry]:
-    """The audit log, checked; the stored states of an update are checked too. Empty if there is no journal."""
+    """The audit log, checked, and with it the states and frames that the journal names. Empty where there is none."""
     if not (home / FILE).exists():
         return []
     with closing(Journal(home)) as journal:
@@ -76,6 +77,9 @@ def _verified_log(home: Path, key: str | None) -> list[audit.Entry]:
             stored = journal.checkpoint(stage)
             if stored is not None:
                 read_verified(home / UPDATE, *stored)
+        frames = FrameStore(home, journal)
+        for frame in frames.frames():
+            frames.content(frame)
         log = journal.audit_log()
     broken = audit.first_broken(log)
     if broken is not None:

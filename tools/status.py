@@ -44,7 +44,7 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
         values |= {"backbone": manifest.backbone and manifest.backbone.until, "input_shape": manifest.input_shape}
         click.echo(json.dumps(values | {"report": report, "update": update, "frames": frames}))
         return
-    click.echo(f"in service:  generation {generation.name} of {manifest.name}, since {generation.created}")
+    click.echo(f"in service:  generation {generation.name} of {manifest.name}, made {generation.created}")
     click.echo(f"classes:     {', '.join(generation.classes)}")
     click.echo(f"spare slots: {spare}")
     if manifest.backbone is not None:

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from reverie.device_runtime import frame_store, gathering, installation, purge, rollback, store, transaction
 from reverie.device_runtime.config import IntakeConfig
-from reverie.device_runtime.errors import FramesError
+from reverie.device_runtime.errors import FramesError, HomeError
 from reverie.device_runtime.gate import Gate
 from reverie.device_runtime.home import UPDATE
 from reverie.device_runtime.images import decode_image
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.predictor import Predictor
+from reverie.device_runtime.verification import verify_home
 
 CONFIG = IntakeConfig()
 
@@ -58,6 +59,17 @@ def test_stored_frames_are_learnt_and_gone_once_the_result_serves(box, fill, upd
     assert not (box / UPDATE).exists()
     report = store.read_report(box, "0001")
     assert (report["set_aside"], sum(row["frames"] for row in report["classes"])) == ({}, 16)
+
+
+def test_verify_reads_stored_frames_and_a_stored_update_and_names_what_is_damaged(box, fill, begin):
+    fill(box)
+    begin(box)
+    verify_home(box)
+    (stored, *_) = sorted(path for path in (box / "frames").rglob("*") if path.is_file())
+    content = stored.read_bytes()
+    stored.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises((FramesError, HomeError), match=rf"{stored.name} was (damaged|altered)"):
+        verify_home(box)
 
 
 @pytest.mark.parametrize("proven", [True, False])
