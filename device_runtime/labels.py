@@ -16,7 +16,10 @@ def check_label(label: str, error: type[ReverieError] = FramesError) -> None:
     ]
     if bad or not label.strip() or label != label.strip() or label in {".", ".."} or len(label) > LABEL_LENGTH:
         shown = label[: LABEL_LENGTH + 1]
-        raise error(f"{shown!r} cannot be a label: use 1 to {LABEL_LENGTH} printable characters without / or \\")
+        raise error(
+            f"{shown!r} cannot be a label: use 1 to {LABEL_LENGTH} printable characters without / or \\, "
+            "no spaces around them, and not . or .. alone"
+        )
 
 
 def check_labels(labels: tuple[str, ...], error: type[ReverieError]) -> None:

@@ -81,7 +81,7 @@ def _roll_back(home: Path, journal: Journal, to: str | None, why: str) -> Genera
         raise HomeError(f"generation {serving} of {home} came with the bundle: there is none before it")
     if to not in there:
         found = ", ".join(name for name in there if name != serving) or "none"
-        was = "was rejected" if to in store.rejected(home) else "is not there any more"
+        was = "was rejected" if to in store.rejected(home) else "is not there"
         raise HomeError(f"generation {to} {was}: choose one of those in {home} with --to ({found})")
     if to == serving:
         raise HomeError(f"generation {to} is in service already: choose another with --to")

@@ -45,6 +45,7 @@ def command(
 
     from reverie.device_runtime import frame_store
     from reverie.device_runtime.config import IntakeConfig
+    from reverie.device_runtime.errors import FramesError
     from reverie.device_runtime.gate import Gate
     from reverie.device_runtime.preprocess import find_images
 
@@ -63,6 +64,8 @@ def command(
         except KeyboardInterrupt:
             click.echo(f"interrupted; {ended.count(ADDED)} of {len(files)} frames were added", err=True)
             sys.exit(130)
+        except FramesError as error:
+            raise FramesError(f"{error}; {ended.count(ADDED)} of {len(files)} frames were added") from None
         stored = sum(frame.label == label for frame in frames.stored())
     added = ended.count(ADDED)
     if as_json:

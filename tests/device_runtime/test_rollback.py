@@ -86,10 +86,10 @@ def test_back_to_what_is_not_there_is_refused(home, add, back, tree):
         pass
     before = tree(home)
     for to, says in (
-        ("0007", r"is not there any more: choose one of those in .* with --to \(0000\)"),
+        ("0007", r"is not there: choose one of those in .* with --to \(0000\)"),
         ("0002", "was rejected"),
         ("0001", "is in service already"),
-        ("../../etc", "is not there any more"),
+        ("../../etc", "is not there"),
     ):
         with pytest.raises(HomeError, match=says):
             back(to)
