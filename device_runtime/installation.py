@@ -118,10 +118,10 @@ def settle(home: Path, opened: Journal) -> None:
 
     Raises OSError, StorageError.
     """
-    log = opened.audit_log()
-    if not log or log[-1].event != BEGUN:
+    last = opened.last_entry()
+    if last is None or last.event != BEGUN:
         return
-    facts = json.loads(log[-1].facts)
+    facts = json.loads(last.facts)
     if current(home) == facts["generation"]:
         opened.note(INSTALLED, **facts)
     else:

@@ -23,7 +23,7 @@ from typing import Any
 
 from reverie.device_runtime import audit, disk
 from reverie.device_runtime.bundle import FileRecord
-from reverie.device_runtime.errors import StorageError
+from reverie.device_runtime.errors import StorageError, UpdateError
 
 FILE = "journal.db"
 
@@ -117,6 +117,21 @@ class Journal:
         with self._errors():
             return [audit.Entry(*row) for row in self._db.execute("SELECT * FROM audit ORDER BY id")]
 
+    def last_entry(self) -> audit.Entry | None:
+        """What happened last, None where nothing is noted yet."""
+        with self._errors():
+            last = self._db.execute("SELECT * FROM audit ORDER BY id DESC LIMIT 1").fetchone()
+        return audit.Entry(*last) if last else None
+
+    def require_no_update(self, then: str) -> None:
+        """Raise UpdateError, which says what to do first and `then`, while an update is in progress."""
+        if self.in_progress() is not None:
+            home = self._path.parent
+            raise UpdateError(
+                f"an update of {home} is in progress: finish it with reverie update --home {home}, "
+                f"or drop it with --restart, {then}"
+            )
+
     def in_progress(self) -> Update | None:
         """The update that has begun and not ended."""
         return next((update for update in self.updates() if update.outcome is None), None)
@@ -208,8 +223,7 @@ class Journal:
             self._db.execute("UPDATE updates SET stage = '', step = 0, version = ? WHERE outcome IS NULL", (version,))
 
     def _note(self, event: str, **facts: Any) -> None:
-        last = self._db.execute("SELECT * FROM audit ORDER BY id DESC LIMIT 1").fetchone()
-        entry = audit.entry_after(audit.Entry(*last) if last else None, now(), event, facts)
+        entry = audit.entry_after(self.last_entry(), now(), event, facts)
         self._db.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?)", dataclasses.astuple(entry))
 
     def _change(self, statement: str, values: tuple[str, ...] = ()) -> None:

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from reverie.device_runtime import disk, frame_store, probation, store
-from reverie.device_runtime.errors import BundleError, HomeError, ReverieError, UpdateError
+from reverie.device_runtime.errors import BundleError, HomeError, ReverieError
 from reverie.device_runtime.frame_store import FrameStore
 from reverie.device_runtime.home import locked, open_home
 from reverie.device_runtime.journal import Journal
@@ -22,11 +22,7 @@ def roll_back(home: Path, journal: Journal, to: str | None = None, why: str = ""
     Raises HomeError if there is none such, BundleError if it is damaged, UpdateError while an update is in progress,
     StorageError; what was in service then still is.
     """
-    if journal.in_progress() is not None:
-        raise UpdateError(
-            f"an update of {home} is in progress: finish it with reverie update --home {home}, "
-            "or drop it with --restart, and then roll back"
-        )
+    journal.require_no_update("and then roll back")
     return _roll_back(home, journal, to or store.read_generation(home).parent, why)
 
 

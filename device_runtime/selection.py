@@ -73,8 +73,8 @@ def select(
     made = np.concatenate(inputs) if inputs else np.empty(0, np.float32)
     kept = np.array([at not in aside for at in rows], bool)
     if config.intake.check and len(made):
-        for at in _mistaken(shown, rows, made, kept, solver, classes, config):
-            aside[rows[at]] = f"looks like {classes[_seen(solver, made[at])]}"
+        for at, seen in _mistaken(shown, rows, made, kept, solver, classes, config):
+            aside[rows[at]] = f"looks like {seen}"
             kept[at] = False
     taken = [at for at, keep in zip(rows, kept, strict=True) if keep]
     _require_enough(shown, taken, aside, complaints, config.min_images)
@@ -124,19 +124,17 @@ def _mistaken(
     solver: Graph,
     classes: tuple[str, ...],
     config: UpdateConfig,
-) -> Iterator[int]:
-    """Places in `rows` of the frames whose label the solver contradicts."""
+) -> Iterator[tuple[int, str]]:
+    """Places in `rows` of the frames whose label the solver contradicts, and the class that it sees instead."""
     labels = np.array([shown[at].label for at in rows])
     for slot, label in enumerate(classes):
         own = np.flatnonzero((labels == label) & kept)
         if len(own):
             probabilities = run_in_chunks(solver, "probabilities", input=made[own])[:, : len(classes)]
             wrong = intake.mistaken(probabilities, slot, config.intake)
-            yield from (at for at in own[wrong].tolist() if not shown[rows[at]].trusted)
-
-
-def _seen(solver: Graph, x: np.ndarray) -> int:
-    return int(solver.run({"input": x[None]})["probabilities"][0].argmax())
+            for at, seen in zip(own[wrong].tolist(), probabilities[wrong].argmax(axis=1), strict=True):
+                if not shown[rows[at]].trusted:
+                    yield at, classes[seen]
 
 
 def _require_enough(

@@ -309,8 +309,9 @@ def _collect(home: Path, journal: Journal) -> None:
         disk.remove(home / UPDATE)
         return
     store.discard(home, update.generation)
+    named = journal.checkpoint_files()
     for path in (home / UPDATE).glob("*"):
-        if path.name not in journal.checkpoint_files():
+        if path.name not in named:
             disk.remove(path)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reverie.device_runtime import disk, installation, probation, signing, store
 from reverie.device_runtime.bundle import read_manifest
-from reverie.device_runtime.errors import BundleError, HomeError, SignatureError, StorageError, UpdateError
+from reverie.device_runtime.errors import BundleError, HomeError, SignatureError, StorageError
 from reverie.device_runtime.home import KEY, MARK, open_home
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.probation import Standing
@@ -49,11 +49,7 @@ def upgrade(path: Path, home: Path, journal: Journal, key: bytes | None, consent
     yet, did not sign the bundle; BundleError where it is of another family, is older than what is there, or lacks
     classes that were learnt, without `consent`; StorageError. Nothing is changed then.
     """
-    if journal.in_progress() is not None:
-        raise UpdateError(
-            f"an update of {home} is in progress: finish it with reverie update --home {home}, "
-            "or drop it with --restart, before you install another bundle"
-        )
+    journal.require_no_update("before you install another bundle")
     key = _key_that_counts(home, key)
     with open_source(path) as source:
         accepted = accept(source, key)
