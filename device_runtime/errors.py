@@ -10,6 +10,7 @@ Each message says what is wrong, where, and what to do. A command prints it as o
     ├── UpdateError      an update in progress cannot go on
     │   └── RejectedError    what it made is not fit to serve
     ├── FramesError      labelled images that cannot be learnt from
+    ├── CameraError      a camera, stream or video that cannot be opened or gives nothing any more
     ├── EngineError      the training engine is missing or cannot run a graph
     ├── TrainingError    a loss is no longer a number
     ├── StorageError     the disk is full or cannot be written
@@ -56,6 +57,10 @@ class RejectedError(UpdateError):
 
 class FramesError(ReverieError):
     """Labelled images that cannot be learnt from."""
+
+
+class CameraError(ReverieError):
+    """A camera, stream or video that cannot be opened or gives nothing any more."""
 
 
 class EngineError(ReverieError):

@@ -1,0 +1,202 @@
+"""A camera, stream, video file or folder → always its newest frame, from a thread of its own.
+
+A stream is read as fast as it comes, so that what is looked at never lags behind; frames that nobody took are gone. A
+camera or stream that is lost is opened again, after longer and longer waits. A file or folder plays at its own rate, or,
+`fast`, each frame as soon as the one before was taken, and none is left out.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+
+from reverie.device_runtime.errors import CameraError
+from reverie.device_runtime.redaction import redact
+from reverie.device_runtime.video_source import VideoSource, Wanted, is_live, open_source
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
+"""Seconds before a lost camera is opened again: the first time, and at most after waits that double."""
+PATIENCE = 60.0
+"""Seconds after which a camera that was lost is given up by default."""
+MEASURED = 30
+"""Frames over which the rate is measured."""
+
+
+class Shot(NamedTuple):
+    """One frame: uint8 (H, W, 3) in BGR order, its number from 1, and when it came, by time.monotonic()."""
+
+    image: np.ndarray
+    number: int
+    at: float
+
+
+@dataclass(frozen=True)
+class CameraState:
+    """How a camera does, `says` in words. `name` is opening, live, lost, ended or failed; `rate` in frames a second."""
+
+    name: str
+    says: str
+    frames: int = 0
+    rate: float = 0.0
+    size: tuple[int, int] | None = None
+    """Width and height of the newest frame."""
+
+
+class Camera:
+    """Holds the newest frame of one source, for one reader."""
+
+    def __init__(
+        self,
+        name: str,
+        wanted: Wanted = Wanted(),  # noqa: B008 (frozen)
+        *,
+        fast: bool = False,
+        loop: bool = False,
+        patience: float | None = PATIENCE,
+    ) -> None:
+        """`loop` plays a file or folder again and again. With `patience` None it is waited for without end.
+
+        Otherwise a source that cannot be opened at first is an error. Raises CameraError.
+        """
+        self._name, self._wanted, self._fast, self._loop, self._patience = name, wanted, fast, loop, patience
+        self._changed = threading.Condition()
+        self._stopped = threading.Event()
+        self._shot: Shot | None = None
+        self._times: deque[float] = deque(maxlen=MEASURED)
+        self._state = CameraState("opening", f"opening {redact(name)}")
+        self._last = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
+        self._thread.start()
+        if patience is not None:
+            self._wait_for_opening()
+
+    @property
+    def state(self) -> CameraState:
+        """How it does now; one whose read does not come back is lost, whatever its thread waits for."""
+        with self._changed:
+            state = self._state
+            silent = time.monotonic() - self._last
+            rate = (len(self._times) - 1) / max(self._times[-1] - self._times[0], 1e-6) if len(self._times) > 1 else 0.0
+        if state.name == "live" and is_live(self._name) and silent > self._wanted.read_seconds:
+            return replace(state, name="lost", says=f"no frame for {silent:.0f} s", rate=0.0)
+        return replace(state, rate=rate if state.name == "live" else 0.0)
+
+    def read(self, timeout: float = 1.0) -> Shot | None:
+        """The newest frame, once; waits at most `timeout` seconds for one that was not read yet, else None.
+
+        Raises CameraError once the source is given up.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._shot is not None or self.over, timeout)
+            shot, self._shot = self._shot, None
+            self._changed.notify_all()
+            if shot is None and self._state.name == "failed":
+                raise CameraError(self._state.says)
+            return shot
+
+    @property
+    def over(self) -> bool:
+        """Whether no frame will come any more: it ended, or was given up."""
+        return self._state.name in {"ended", "failed"}
+
+    def close(self) -> None:
+        """Stop reading. A read that does not come back is left to itself."""
+        self._stopped.set()
+        with self._changed:
+            self._changed.notify_all()
+        self._thread.join(timeout=1.0)
+
+    def __enter__(self) -> Camera:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _wait_for_opening(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._state.name != "opening", self._wanted.open_seconds + 2)
+            state = self._state
+        if state.name in {"opening", "failed"}:
+            self.close()
+            raise CameraError(
+                state.says
+                if state.name == "failed"
+                else f"{self._name} does not answer within {self._wanted.open_seconds:.0f} s: check that it is on"
+            )
+
+    def _run(self) -> None:
+        """Open, read until nothing comes, and again."""
+        wait = FIRST_WAIT
+        live = is_live(self._name)
+        while not self._stopped.is_set():
+            before = self._state.frames
+            try:
+                source = open_source(self._name, self._wanted)
+                try:
+                    self._play(source)
+                finally:
+                    source.close()
+                says = f"{self._name} stopped"
+            except CameraError as error:
+                says = str(error)
+            played = self._state.frames > before
+            if not live and played:
+                if self._loop:
+                    continue
+                self._set("ended", f"{self._name} has ended")
+                return
+            if not live and self._state.name != "opening":
+                says = f"{self._name} holds no frame that can be read: give another"
+            silent = time.monotonic() - self._last
+            never = not self._state.frames
+            if self._patience is not None and (never or silent > self._patience):
+                self._set("failed", says if never else f"{says}, and did not come back within {silent:.0f} s")
+                return
+            wait = FIRST_WAIT if played else min(2 * wait, LONGEST_WAIT)
+            self._set("lost", f"{says}; trying again")
+            self._stopped.wait(wait)
+
+    def _play(self, source: VideoSource) -> None:
+        """Show frame after frame until none comes. Raises CameraError."""
+        self._set("live", "live" if source.live else "playing")
+        due = time.monotonic()
+        while not self._stopped.is_set():
+            image = source.read()
+            if not source.live and self._fast:
+                self._wait_until_taken()
+            elif not source.live:
+                due = max(due + 1 / source.rate, time.monotonic() - 1)
+                self._stopped.wait(max(0.0, due - time.monotonic()))
+            if image is None:
+                return
+            self._show(image)
+
+    def _show(self, image: np.ndarray) -> None:
+        now = time.monotonic()
+        with self._changed:
+            number = self._state.frames + 1
+            self._shot, self._last = Shot(image, number, now), now
+            self._times.append(now)
+            self._state = replace(self._state, frames=number, size=(image.shape[1], image.shape[0]))
+            self._changed.notify_all()
+
+    def _wait_until_taken(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._shot is None or self._stopped.is_set())
+
+    def _set(self, name: str, says: str) -> None:
+        with self._changed:
+            self._state = replace(self._state, name=name, says=redact(says))
+            if name != "live":
+                self._times.clear()
+            self._changed.notify_all()
