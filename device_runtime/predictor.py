@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from reverie.device_runtime.errors import BundleError, EngineError, HomeError, f
 from reverie.device_runtime.home import open_home
 from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.probation import Probation
+from reverie.device_runtime.store import Generation
 
 
 class Prediction(NamedTuple):
@@ -23,11 +25,26 @@ class Prediction(NamedTuple):
     probability: float
     probabilities: dict[str, float]
 
+    @property
+    def margin(self) -> float:
+        """By how much the most likely label leads the next: in [0, 1], 1 where there is but one."""
+        best, *others = sorted(self.probabilities.values(), reverse=True)
+        return best - others[0] if others else 1.0
+
+
+class Loaded(NamedTuple):
+    """A generation, ready to predict."""
+
+    generation: Generation
+    make_input: InputMaker
+    graph: Graph
+
 
 class Predictor:
     """Classifies images with the generation that is in service when it is made, or with its parent once that fails.
 
-    A generation that fails to load or to predict too often, whoever predicts, is rolled back from.
+    `take_up` follows the pointer from then on. A generation that fails to load or to predict too often, whoever
+    predicts, is rolled back from.
     """
 
     def __init__(self, home: Path) -> None:
@@ -38,31 +55,57 @@ class Predictor:
         self._home = open_home(home)
         self._name = store.current(home)
         self._probation = Probation(home, self._name)
+        self._loader = ThreadPoolExecutor(1, "take up")
+        self._loading: Future[Loaded] | None = None
         try:
-            self._load()
+            self._loaded = _load(home, self._name)
         except (HomeError, BundleError, EngineError) as error:
             if not self._left(error):
                 raise
-            self._load()
+            self._loaded = _load(home, self._name)
 
-    def _load(self) -> None:
-        home = self._home
-        self.generation = store.read_generation(home, self._name)
-        bundle = home / "bundles" / self.generation.bundle
-        self._make_input = InputMaker(bundle, read_manifest(bundle, self.generation.bundle))
-        folder = home / "generations" / self.generation.name
-        self._graph = Graph(read_verified(folder, "solver.onnx", self.generation.files["solver.onnx"]))
+    @property
+    def generation(self) -> Generation:
+        """The one that predicts."""
+        return self._loaded.generation
+
+    def take_up(self) -> bool:
+        """Take up a generation that was put into service since; whether that was done now.
+
+        It is loaded in the background while the one before predicts on, so this is to be called before each
+        frame of a live source, and costs next to nothing. One that cannot be loaded counts as failing.
+
+        Raises HomeError.
+        """
+        if self._loading is None:
+            serving = store.current(self._home)
+            if serving != self._name:
+                self._loading = self._loader.submit(_load, self._home, serving)
+            return False
+        if not self._loading.done():
+            return False
+        loading, self._loading = self._loading, None
+        try:
+            loaded = loading.result()
+        except (HomeError, BundleError, EngineError) as error:
+            serving = store.current(self._home)
+            if Probation(self._home, serving).failed():
+                rollback.roll_back_failing(self._home, first_line(error))
+            return False
+        self._loaded, self._name = loaded, loaded.generation.name
+        self._probation = Probation(self._home, self._name)
+        return True
 
     def predict(self, image: np.ndarray, where: object = "the image") -> Prediction:
         """Classify one uint8 image (H, W) or (H, W, 3 in BGR order). Raises FramesError, EngineError."""
-        input_ = self._make_input(image, where)
+        input_ = self._loaded.make_input(image, where)
         try:
             probabilities = self._probabilities(input_)
         except EngineError as error:
             if not self._left(error):
                 raise
-            self._load()
-            probabilities = self._probabilities(input_)
+            self._loaded = _load(self._home, self._name)
+            probabilities = self._probabilities(self._loaded.make_input(image, where))
         if self._probation.passed():
             rollback.confirm(self._home)
         by_label = {label: float(p) for label, p in zip(self.generation.classes, probabilities, strict=False)}
@@ -71,7 +114,7 @@ class Predictor:
 
     def _probabilities(self, input_: np.ndarray) -> np.ndarray:
         try:
-            probabilities = self._graph.run({"input": input_[None]})["probabilities"][0]
+            probabilities = self._loaded.graph.run({"input": input_[None]})["probabilities"][0]
         except Exception as error:  # whatever the engine raises
             raise EngineError(
                 f"generation {self.generation.name} cannot predict ({first_line(error)}): "
@@ -93,3 +136,11 @@ class Predictor:
             return False
         self._name, self._probation = serving, Probation(self._home, serving)
         return True
+
+
+def _load(home: Path, name: str) -> Loaded:
+    """Generation `name`, verified. Raises HomeError, BundleError, EngineError."""
+    generation = store.read_generation(home, name)
+    bundle = home / "bundles" / generation.bundle
+    solver = read_verified(home / "generations" / name, "solver.onnx", generation.files["solver.onnx"])
+    return Loaded(generation, InputMaker(bundle, read_manifest(bundle, generation.bundle)), Graph(solver))

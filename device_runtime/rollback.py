@@ -43,11 +43,17 @@ def confirm(home: Path) -> None:
         end_probation(home, journal)
 
 
-def end_probation(home: Path, journal: Journal) -> None:
-    """As `confirm`, for the command that holds the lock. Raises StorageError, OSError."""
+def end_probation(home: Path, journal: Journal, *, accepted: bool = False) -> None:
+    """End a probation that was passed, or, `accepted`, because somebody says so, for the command that holds the lock.
+
+    Older generations may go then, and the frames that were learnt. Raises StorageError, OSError.
+    """
     standing = probation.read(home)
-    if standing is not None and standing.confirmed and standing.generation == store.current(home):
-        journal.note("confirmed", generation=standing.generation, predictions=standing.passed)
+    if standing is None or not standing.on_probation or standing.generation != store.current(home):
+        return
+    if standing.confirmed or accepted:
+        event = "confirmed" if standing.confirmed else "accepted"
+        journal.note(event, generation=standing.generation, predictions=standing.passed)
         probation.begin(home, Standing(standing.generation, standing.parent, 0, standing.keep))
         store.retire(home, standing.keep)
         settle_frames(home, journal)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
@@ -41,7 +45,7 @@ def update_progress(console: Console, title: str) -> Iterator[Listener]:
 
         def listen(now: Progress) -> None:
             loss = "" if now.loss is None else f"  loss {now.loss:.3f}"
-            detail = f"step {now.step}/{now.steps}{loss}  {_time_left(now)} left"
+            detail = f"step {now.step}/{now.steps}{loss}  {minutes(seconds_left(now))} left"
             bar.update(task, completed=now.share, description=now.stage, detail=detail)
 
         yield listen
@@ -92,16 +96,35 @@ def _stage_lines(console: Console) -> Listener:
         if now.step == now.steps:
             loss = "" if now.loss is None else f"  loss {now.loss:.3f}"
             console.print(
-                f"{now.stage}: {now.steps} steps{loss}  {now.share:.0%} done, {_time_left(now)} left",
+                f"{now.stage}: {now.steps} steps{loss}  {now.share:.0%} done, {minutes(seconds_left(now))} left",
                 highlight=False,
             )
 
     return listen
 
 
-def _time_left(now: Progress) -> str:
-    left = now.seconds * (1 - now.share) / max(now.share, 1e-3)
-    return f"{int(left // 60)}:{int(left % 60):02d}"
+def progress_lines() -> Listener:
+    """For other programs: JSON on stdout, ten lines a second at most, and one at the end of each stage."""
+    last = -1.0
+
+    def listen(now: Progress) -> None:
+        nonlocal last
+        if now.step == now.steps or now.seconds - last >= 0.1:
+            last = now.seconds
+            with contextlib.suppress(OSError):  # whoever listened is gone: the update goes on
+                click.echo(json.dumps(dataclasses.asdict(now) | {"left": seconds_left(now)}))
+
+    return listen
+
+
+def seconds_left(now: Progress) -> float:
+    """Of the whole update, if it goes on as it went."""
+    return now.seconds * (1 - now.share) / max(now.share, 1e-3)
+
+
+def minutes(seconds: float) -> str:
+    """As m:ss."""
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
 
 
 def print_report(console: Console, report: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 @click.option("--max-images", type=click.IntRange(2), help="Most images of a label.  [default: 5000]")
 @click.option("--take-all", is_flag=True, help="Set nothing aside that can be read.")
 @click.option("--keep-frames", is_flag=True, help="Keep stored frames when the result is in service.")
+@click.option("--progress", is_flag=True, help="With --json, first a line for each step, ten a second at most.")
 @seed_option
 @json_option
 def command(
@@ -57,6 +59,7 @@ def command(
     max_images: int | None,
     take_all: bool,
     keep_frames: bool,
+    progress: bool,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -70,6 +73,8 @@ def command(
 
     from reverie.device_runtime.config import UpdateConfig
 
+    if progress and not as_json:
+        raise click.UsageError("--progress goes with --json: a terminal shows progress without it")
     config = UpdateConfig(seed=seed, max_minutes=max_minutes)
     config = replace(config, promotion=replace(config.promotion, probation=probation))
     if floor is not None:
@@ -84,7 +89,7 @@ def command(
         config = config.literal()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
-        _update(home, frames, config, restart, keep, keep_frames, as_json)
+        _update(home, frames, config, restart, keep, keep_frames, progress, as_json)
     except KeyboardInterrupt:
         from reverie.device_runtime.transaction import look
 
@@ -102,15 +107,17 @@ def _update(
     restart: bool,
     keep: int,
     keep_frames: bool,
+    progress: bool,
     as_json: bool,
 ) -> None:
     from reverie.device_runtime import gathering, store, transaction
     from reverie.device_runtime.config import UpdateConfig
     from reverie.device_runtime.frame_store import FrameStore
-    from reverie.tools.display import print_report, print_set_aside, update_progress
+    from reverie.tools.display import print_report, print_set_aside, progress_lines, update_progress
 
     console = Console(stderr=as_json)
-    with transaction.changing(home) as journal, update_progress(console, "update") as listener:
+    shown = nullcontext(progress_lines()) if progress else update_progress(console, "update")
+    with transaction.changing(home) as journal, shown as listener:
         if restart:
             transaction.drop(home, journal)
         if frames is None and restart:

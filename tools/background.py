@@ -1,0 +1,123 @@
+"""An update in a process of its own, with little priority, beside a camera; how far it is, for whoever looks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+from reverie.device_runtime import transaction
+
+NICENESS = 15
+"""So that prediction goes first; a core that it leaves free is the update's all the same."""
+CURVE = 400
+"""Points of a stage's loss that are kept; every second one goes whenever there are more."""
+_COMMAND = "from reverie.tools.cli import main; main()"
+
+
+@dataclass(frozen=True)
+class UpdateState:
+    """How far an update is, or how it ended: `outcome` is None, "in service", "rejected", "failed" or "stopped"."""
+
+    stage: str = "starting"
+    step: int = 0
+    steps: int = 0
+    share: float = 0.0
+    left: float | None = None
+    """Seconds, once they can be told."""
+    losses: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    outcome: str | None = None
+    says: str = ""
+    result: dict[str, Any] | None = None
+    """Of one that succeeded, what `reverie update --json` prints: the generation, its report among it."""
+
+
+class BackgroundUpdate:
+    """`reverie update --home HOME` of the stored frames, or of what was cut off."""
+
+    def __init__(self, home: Path, options: Sequence[str] = ()) -> None:
+        """`options` of the command are left out where an update goes on that has its own."""
+        self._home = home
+        self._ended = _ended(home)
+        updates, _ = transaction.look(home)
+        goes_on = bool(updates) and updates[-1].outcome is None
+        command = [sys.executable, "-c", _COMMAND, "update", "--home", str(home), "--json", "--progress"]
+        self._state = UpdateState()
+        self._changed = threading.Condition()
+        self._process = subprocess.Popen(  # noqa: S603 (our own command)
+            command + ([] if goes_on else [*options]),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for who started it, who then stops it
+        )
+        os.setpriority(os.PRIO_PROCESS, self._process.pid, NICENESS)  # before it has threads, which inherit it
+        self._listener = threading.Thread(target=self._listen, name="update", daemon=True)
+        self._listener.start()
+
+    @property
+    def state(self) -> UpdateState:
+        """How far it is."""
+        with self._changed:
+            return self._state
+
+    def stop(self) -> UpdateState:
+        """Let it save nothing more and end; what it saved is gone on with by the next update of this home."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        return self.wait()
+
+    def wait(self) -> UpdateState:
+        """How it ended."""
+        self._listener.join()
+        return self.state
+
+    def _listen(self) -> None:
+        said: list[str] = []
+        complaints = threading.Thread(target=_collect, args=(self._process.stderr, said), daemon=True)
+        complaints.start()
+        result = None
+        for line in self._process.stdout or ():
+            try:
+                values = json.loads(line)
+            except ValueError:
+                continue
+            if "stage" in values:
+                self._note(values)
+            else:
+                result = values
+        code = self._process.wait()
+        complaints.join()
+        outcome = "in service" if code == 0 else "stopped" if code in {130, -signal.SIGINT} else "failed"
+        ended = _ended(self._home)
+        if code and len(ended) > len(self._ended) and ended[-1] == "rejected":
+            outcome = "rejected"
+        words = said[-1].removeprefix("reverie: ") if said and code else ""
+        with self._changed:
+            self._state = replace(self._state, outcome=outcome, says=words, result=result, left=None)
+
+    def _note(self, now: dict[str, Any]) -> None:
+        with self._changed:
+            losses = dict(self._state.losses)
+            if now["loss"] is not None:
+                curve = (*losses.get(now["stage"], ()), now["loss"])
+                losses[now["stage"]] = curve if len(curve) <= CURVE else curve[::2]
+            progress = {name: now[name] for name in ("stage", "step", "steps", "share", "left")}
+            self._state = replace(self._state, losses=losses, **progress)
+
+
+def _ended(home: Path) -> list[str]:
+    """The outcomes of all updates that ended."""
+    return [update.outcome for update in transaction.look(home)[0] if update.outcome is not None]
+
+
+def _collect(stream: IO[str] | None, lines: list[str]) -> None:
+    lines.extend(line.strip() for line in stream or () if line.strip())

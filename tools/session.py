@@ -1,0 +1,322 @@
+"""Somebody at a camera: the newest frame, what the solver makes of it, the frames that are kept, the update they start.
+
+Terminal, window and page show a `Snapshot` of it and call its methods. It runs in threads: one reads the camera, one
+predicts, one keeps frames; none of them waits for another, and an update is a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from reverie.device_runtime import frame_store, transaction
+from reverie.device_runtime.bundle import read_manifest
+from reverie.device_runtime.camera import Camera, CameraState
+from reverie.device_runtime.config import IntakeConfig
+from reverie.device_runtime.errors import CameraError, ReverieError
+from reverie.device_runtime.frame_store import FrameStore
+from reverie.device_runtime.frames import extend_classes
+from reverie.device_runtime.gate import Gate
+from reverie.device_runtime.labels import check_label
+from reverie.device_runtime.predictor import Prediction, Predictor
+from reverie.device_runtime.purge import Scope, purge
+from reverie.device_runtime.rollback import end_probation, roll_back
+from reverie.tools.background import BackgroundUpdate, UpdateState
+from reverie.tools.region import Region, cut
+
+SURE = 0.8
+"""Probability from which the solver's guess is suggested as the label."""
+STORED_SIDE = 720
+"""Kept frames have a shorter side of at most so many pixels."""
+LOSSLESS_SIDE = 128
+"""And up to so many, they are kept as PNG; larger ones as JPEG of quality 95."""
+ASK_AGAIN = 3.0
+"""Seconds after one unsure frame was asked about before the next is."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One frame, uint8 (H, W, 3) in BGR order, the region of it that is looked at, and what it was taken for."""
+
+    number: int
+    image: np.ndarray
+    region: np.ndarray
+    prediction: Prediction
+    generation: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What became of one frame that was to be kept: `reason` is None if it was stored."""
+
+    label: str
+    reason: str | None
+    at: float
+    """By time.monotonic()."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a view shows."""
+
+    camera: CameraState
+    moment: Moment | None
+    rate: float
+    """Predictions a second."""
+    latency: float
+    """Seconds from a frame's coming to its prediction."""
+    labels: tuple[str, ...]
+    """Classes in service, then labels with stored frames, then those that were named in this session."""
+    counts: dict[str, int]
+    """Stored frames by label."""
+    holding: str | None
+    """The label that frames are kept under at the moment, one after the other."""
+    suggested: str | None
+    asking: Moment | None
+    """An unsure frame that waits for its label."""
+    last: Kept | None
+    trouble: str
+    """What went wrong last, in words, until something goes right."""
+    update: UpdateState | None
+    generation: str
+
+
+class Session:
+    """One camera and one home. Close it to let go of both; an update that runs is stopped, and can go on later."""
+
+    def __init__(
+        self,
+        home: Path,
+        camera: Camera,
+        *,
+        region: Region | None = None,
+        every: float = 0.5,
+        ask_below: float = 0.0,
+        update_after: int | None = None,
+        update_options: Sequence[str] = (),
+        quota: int = frame_store.QUOTA,
+    ) -> None:
+        """Keeps a frame each `every` seconds while a label is held, and asks about those of a margin below `ask_below`.
+
+        Raises HomeError, BundleError, EngineError, BusyError, StorageError.
+        """
+        self.home, self.region = home, region
+        self._camera, self._every, self._ask_below = camera, every, ask_below
+        self._update_options = tuple(update_options)
+        self._update_after, self._update_at = update_after, update_after
+        self._predictor = Predictor(home)
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._opened = contextlib.ExitStack()
+        self._keeper = ThreadPoolExecutor(1, "keep")  # the journal is its thread's alone
+        self._keeper.submit(self._open, quota).result()
+        self._moment: Moment | None = None
+        self._asking: Moment | None = None
+        self._asked_at = self._kept_at = 0.0
+        self._keeping: Future[str | None] | None = None
+        self._holding: str | None = None
+        self._named: list[str] = []
+        self._last: Kept | None = None
+        self._trouble = ""
+        self._update: BackgroundUpdate | None = None
+        self._times: deque[tuple[float, float]] = deque(maxlen=30)
+        self._thread = threading.Thread(target=self._look, name="predict", daemon=True)
+        self._thread.start()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """How it is now."""
+        with self._lock:
+            generation = self._predictor.generation
+            labels = dict.fromkeys([*generation.classes, *self._counts, *self._named])
+            moment = self._moment
+            sure = moment is not None and moment.prediction.probability >= SURE
+            times = self._times
+            span = times[-1][0] - times[0][0] if len(times) > 1 else 0.0
+            return Snapshot(
+                camera=self._camera.state,
+                moment=moment,
+                rate=(len(times) - 1) / span if span else 0.0,
+                latency=float(np.median([latency for _, latency in times])) if times else 0.0,
+                labels=tuple(labels),
+                counts=dict(self._counts),
+                holding=self._holding,
+                suggested=moment.prediction.label if moment is not None and sure else None,
+                asking=self._asking,
+                last=self._last,
+                trouble=self._trouble,
+                update=self._update.state if self._update is not None else None,
+                generation=generation.name,
+            )
+
+    @property
+    def over(self) -> bool:
+        """Whether no frame will come any more."""
+        return not self._thread.is_alive()
+
+    def name(self, label: str) -> None:
+        """Make `label` one to choose. Raises FramesError if it cannot be one, or no class slot is left for it."""
+        check_label(label)
+        generation = self._predictor.generation
+        slots = read_manifest(self.home / "bundles" / generation.bundle, generation.bundle).slots
+        with self._lock:
+            extend_classes(generation.classes, tuple(dict.fromkeys([*self._counts, *self._named, label])), slots)
+            if label not in self._named:
+                self._named.append(label)
+
+    def keep(self, label: str, moment: Moment | None = None) -> Future[str | None]:
+        """Keep `moment`, or the newest one, as a frame of `label`; the result is the reason if it was set aside.
+
+        The future raises FramesError if there is no frame yet or no room, StorageError, BusyError.
+        """
+        with self._lock:
+            self._keeping = self._keeper.submit(self._keep, label, moment or self._moment)
+            return self._keeping
+
+    def hold(self, label: str | None) -> None:
+        """From now on keep a frame of `label` every so many seconds; None ends that."""
+        with self._lock:
+            self._holding = label
+
+    def answer(self, label: str | None) -> None:
+        """What the unsure frame shows; None for nothing that is worth keeping."""
+        with self._lock:
+            asked, self._asking, self._asked_at = self._asking, None, time.monotonic()
+        if asked is not None and label is not None:
+            self.keep(label, asked)
+
+    def start_update(self) -> None:
+        """Learn the stored frames, unless an update runs already."""
+        with self._lock:
+            if self._update is None or self._update.state.outcome is not None:
+                self._update = BackgroundUpdate(self.home, self._update_options)
+
+    def stop_update(self) -> None:
+        """Interrupt the update, if one runs."""
+        update = self._update
+        if update is not None:
+            update.stop()
+
+    def accept(self) -> None:
+        """End the probation of the generation in service. Raises BusyError, StorageError."""
+        with transaction.changing(self.home) as journal:
+            end_probation(self.home, journal, accepted=True)
+        self._dismiss()
+
+    def roll_back(self, why: str) -> None:
+        """Go back to the generation before. Raises HomeError, BundleError, UpdateError, StorageError."""
+        with transaction.changing(self.home) as journal:
+            roll_back(self.home, journal, why=why)
+        self._dismiss()
+
+    def purge(self, label: str | None = None) -> None:
+        """Forget the frames of `label`, or all. Raises BusyError, StorageError."""
+        with transaction.changing(self.home) as journal:
+            purge(self.home, journal, Scope(label))
+        self._keeper.submit(self._count).result()
+
+    def close(self) -> None:
+        """Let go of camera and home; what is being kept is kept first."""
+        self._closed.set()
+        self._camera.close()
+        self._thread.join(timeout=5.0)
+        self._keeper.submit(self._opened.close)
+        self._keeper.shutdown()
+        self.stop_update()
+
+    def _dismiss(self) -> None:
+        """The result of the last update is settled."""
+        with self._lock:
+            if self._update is not None and self._update.state.outcome is not None:
+                self._update = None
+
+    def _open(self, quota: int) -> None:
+        self._frames: FrameStore = self._opened.enter_context(frame_store.opened(self.home, quota))
+        self._gate = Gate(self._frames, IntakeConfig())
+        self._count()
+
+    def _count(self) -> None:
+        self._counts = Counter(frame.label for frame in self._frames.stored())
+
+    def _look(self) -> None:
+        """Predict the newest frame again and again."""
+        counted = time.monotonic()
+        while not self._closed.is_set() and not (self._camera.over and self._moment_is_last()):
+            try:
+                shot = self._camera.read(0.2)
+                now = time.monotonic()
+                if now - counted > 1:  # an update removes what it learnt
+                    self._keeper.submit(self._count)
+                    counted = now
+                if shot is None:
+                    continue
+                self._predictor.take_up()
+                region = cut(shot.image, self.region)
+                prediction = self._predictor.predict(region, "the frame")
+            except CameraError as error:
+                self._trouble = str(error)
+                return
+            except ReverieError as error:
+                self._trouble = str(error)
+                continue
+            self._show(Moment(shot.number, shot.image, region, prediction, self._predictor.generation.name), shot.at)
+
+    def _moment_is_last(self) -> bool:
+        return self._moment is not None and self._moment.number >= self._camera.state.frames
+
+    def _show(self, moment: Moment, came: float) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._moment = moment
+            self._times.append((now, now - came))
+            unsure = moment.prediction.margin < self._ask_below
+            if unsure and self._asking is None and self._holding is None and now - self._asked_at > ASK_AGAIN:
+                self._asking = moment
+            due = self._holding is not None and now - self._kept_at >= self._every
+            busy = self._keeping is not None and not self._keeping.done()
+            if due and not busy and self._holding is not None:
+                self._kept_at = now
+                self._keeping = self._keeper.submit(self._keep, self._holding, moment)
+
+    def _keep(self, label: str, moment: Moment | None) -> str | None:
+        """In the keeper's thread."""
+        try:
+            if moment is None:
+                raise CameraError("there is no frame yet: wait for the camera")
+            reason = self._gate.offer(label, _encoded(moment.region), f"frame {moment.number}")
+            self._count()
+        except ReverieError as error:
+            self._trouble = str(error)
+            raise
+        self._last, self._trouble = Kept(label, reason, time.monotonic()), ""
+        if reason is None:
+            self._update_if_enough()
+        return reason
+
+    def _update_if_enough(self) -> None:
+        stored = sum(self._counts.values())
+        if self._update_at is None or self._update_after is None or stored < self._update_at:
+            return
+        running = self._update is not None and self._update.state.outcome is None
+        if not running:
+            self._update_at = stored + self._update_after  # if it fails, the frames are still there
+            self.start_update()
+
+
+def _encoded(image: np.ndarray) -> bytes:
+    """As a PNG or JPEG file."""
+    side = min(image.shape[:2])
+    if side > STORED_SIDE:
+        size = (round(image.shape[1] * STORED_SIDE / side), round(image.shape[0] * STORED_SIDE / side))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    how = (".png", []) if side <= LOSSLESS_SIDE else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95])
+    return bytes(cv2.imencode(how[0], image, how[1])[1])
