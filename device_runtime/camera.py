@@ -1,22 +1,21 @@
 """A camera, stream, video file or folder → always its newest frame, from a thread of its own.
 
-A stream is read as fast as it comes, so that what is looked at never lags behind; frames that nobody took are gone. A
-camera or stream that is lost is opened again, after longer and longer waits. A file or folder plays at its own rate, or,
-`fast`, each frame as soon as the one before was taken, and none is left out.
+A stream is read as fast as it comes, so that what is looked at never lags behind; frames that nobody took are gone.
+A camera or stream that is lost is opened again, after longer and longer waits. A file or folder plays at its own rate;
+or, `fast`, each frame as soon as the one before was taken, and none is left out.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
 
 from reverie.device_runtime.errors import CameraError
+from reverie.device_runtime.rate import Rate
 from reverie.device_runtime.redaction import redact
 from reverie.device_runtime.video_source import VideoSource, Wanted, is_live, open_source
 
@@ -24,8 +23,6 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
 """Seconds before a lost camera is opened again: the first time, and at most after waits that double."""
 PATIENCE = 60.0
 """Seconds after which a camera that was lost is given up by default."""
-MEASURED = 30
-"""Frames over which the rate is measured."""
 
 
 class Shot(NamedTuple):
@@ -68,7 +65,7 @@ class Camera:
         self._changed = threading.Condition()
         self._stopped = threading.Event()
         self._shot: Shot | None = None
-        self._times: deque[float] = deque(maxlen=MEASURED)
+        self._rate = Rate()
         self._state = CameraState("opening", f"opening {redact(name)}")
         self._last = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
@@ -82,10 +79,9 @@ class Camera:
         with self._changed:
             state = self._state
             silent = time.monotonic() - self._last
-            rate = (len(self._times) - 1) / max(self._times[-1] - self._times[0], 1e-6) if len(self._times) > 1 else 0.0
         if state.name == "live" and is_live(self._name) and silent > self._wanted.read_seconds:
             return replace(state, name="lost", says=f"no frame for {silent:.0f} s", rate=0.0)
-        return replace(state, rate=rate if state.name == "live" else 0.0)
+        return replace(state, rate=self._rate.a_second if state.name == "live" else 0.0)
 
     def read(self, timeout: float = 1.0) -> Shot | None:
         """The newest frame, once; waits at most `timeout` seconds for one that was not read yet, else None.
@@ -111,16 +107,6 @@ class Camera:
         with self._changed:
             self._changed.notify_all()
         self._thread.join(timeout=1.0)
-
-    def __enter__(self) -> Camera:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def _wait_for_opening(self) -> None:
         with self._changed:
@@ -186,7 +172,7 @@ class Camera:
         with self._changed:
             number = self._state.frames + 1
             self._shot, self._last = Shot(image, number, now), now
-            self._times.append(now)
+            self._rate.count()
             self._state = replace(self._state, frames=number, size=(image.shape[1], image.shape[0]))
             self._changed.notify_all()
 
@@ -198,5 +184,5 @@ class Camera:
         with self._changed:
             self._state = replace(self._state, name=name, says=redact(says))
             if name != "live":
-                self._times.clear()
+                self._rate.clear()
             self._changed.notify_all()

@@ -1,7 +1,7 @@
 """One opened camera, stream, video file or folder of images, read frame by frame; nothing here waits or tries again.
 
-What a name means: a number or /dev/videoN is a camera of this machine, rtsp://, rtsps://, http:// and https:// a stream,
-anything else the path of a video file or of a folder of images.
+What a name means: a number or /dev/videoN is a camera of this machine, rtsp://, rtsps://, http:// and https:// a
+stream, anything else the path of a video file or of a folder of images.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def open_source(name: str, wanted: Wanted) -> VideoSource:
         return _open_folder(path, wanted)
     if not path.is_file():
         raise CameraError(
-            f"there is no camera, stream, video file or folder {name}: give a number such as 0, /dev/video0, rtsp://..., "
-            "or a path"
+            f"there is no camera, stream, video file or folder {name}: give a number such as 0, /dev/video0, "
+            "rtsp://..., or a path"
         )
     return _open_file(path, wanted)
 
@@ -193,7 +193,7 @@ def _open_folder(folder: Path, wanted: Wanted) -> VideoSource:
         for file in files:
             try:
                 return as_bgr(read_image(file))
-            except FramesError:  # the others can be shown all the same
+            except FramesError:  # noqa: PERF203 (the others can be shown all the same)
                 continue
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 from typing import NoReturn
 
@@ -20,6 +21,7 @@ VERBS = {
     "inspect": "what a bundle holds",
     "verify": "is all of a bundle or a home what was put there",
     "install": "box: put a bundle into a home, new or with an older one of its family",
+    "capture": "box: show things to a camera and name them",
     "add": "box: store labelled images as frames to learn",
     "frames": "box: what is stored and what was set aside, and why",
     "update": "box: learn new frames with all six stages",
@@ -83,6 +85,9 @@ def main() -> None:
         if error.name not in WORKSTATION_PACKAGES:
             raise
         _fail(f"{error.name} is not installed: this needs the workstation half, the extra `workstation` of Reverie")
+    except BrokenPipeError:  # whoever read our lines has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         what = f"{error.filename or 'a file'}: {error.strerror or error}"
         _fail(f"{what}; check the path, its permissions and the space left")

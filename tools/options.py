@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from reverie.device_runtime.camera import Camera
+    from reverie.device_runtime.video_source import Wanted
+    from reverie.tools.region import Region
 
 home_option = click.option(
     "--home",
@@ -48,6 +54,75 @@ def _resize(_ctx: click.Context, _parameter: click.Parameter, value: str | None)
     if not value.isdigit() or int(value) < 1:
         raise click.BadParameter("write exact, stretch, or how many pixels the shorter side becomes, such as 256")
     return int(value)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where frames come from, as a command line says it."""
+
+    name: str
+    wanted: Wanted
+    fast: bool
+    loop: bool
+    patience: float
+    region: Region | None
+
+    def open(self, *, patiently: bool = False) -> Camera:
+        """The camera; `patiently` waits for one without end that cannot be opened. Raises CameraError."""
+        from reverie.device_runtime.camera import Camera
+
+        patience = None if patiently else self.patience
+        return Camera(self.name, self.wanted, fast=self.fast, loop=self.loop, patience=patience)
+
+
+def region_of(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Region | None:
+    """Callback for `--region 100,50,224,224`. Raises click.BadParameter."""
+    from reverie.tools.region import Region
+
+    if value is None:
+        return None
+    try:
+        region = Region(*(int(part) for part in value.split(",")))
+    except (ValueError, TypeError):
+        region = Region(-1, 0, 0, 0)
+    if min(region) < 0 or min(region.width, region.height) < 1:
+        raise click.BadParameter("write pixels from the left and the top, width and height, such as 100,50,224,224")
+    return region
+
+
+def source_options(*, required: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Options that say where frames come from; the command gets them as `source`, a Source, or None without one."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def collected(**options: Any) -> None:
+            from reverie.device_runtime.video_source import Wanted
+
+            name = options.pop("source")
+            wanted = Wanted(*(options.pop(part) for part in ("width", "height", "rate", "exposure")))
+            values = {part: options.pop(part) for part in ("fast", "loop", "patience", "region")}
+            command(**options, source=None if name is None else Source(name, wanted, **values))
+
+        source = click.option("--source", required=required, metavar="SOURCE", help="A camera (0, /dev/video0), a "
+                              "stream (rtsp://..., http://...), a video file, or a folder of images.")  # fmt: skip
+        return functools.reduce(lambda decorated, option: option(decorated), (*reversed(_SOURCE), source), collected)
+
+    return decorate
+
+
+_SOURCE = (
+    click.option("--width", type=click.IntRange(1), help="Pixels to ask a camera for; it takes the nearest it has."),
+    click.option("--height", type=click.IntRange(1), help="As --width."),
+    click.option("--rate", type=click.FloatRange(0, min_open=True), help="Frames a second, of a camera, file or "
+                 "folder.  [default: its own; of a folder 2]"),
+    click.option("--exposure", type=float, help="Exposure of a camera, in its driver's unit; by itself otherwise."),
+    click.option("--fast", is_flag=True, help="Play a file or folder as fast as its frames are taken, all of them."),
+    click.option("--loop", is_flag=True, help="Play a file or folder again and again."),
+    click.option("--patience", default=60.0, show_default=True, type=click.FloatRange(0), help="Seconds to wait for "
+                 "a camera or stream that was lost."),
+    click.option("--region", callback=region_of, metavar="LEFT,TOP,WIDTH,HEIGHT", help="Pixels of a frame to look "
+                 "at.  [default: all]"),
+)  # fmt: skip
 
 
 _PREPROCESSING = (

@@ -1,26 +1,49 @@
-"""`reverie predict`: label and probability of image files."""
+"""`reverie predict`: label and probability of image files, or of what a camera sees."""
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from reverie.tools.options import home_option, json_option
+from reverie.tools.options import Source, home_option, json_option, source_options
+
+if TYPE_CHECKING:
+    from reverie.device_runtime.camera import Camera, CameraState
 
 
 @click.command("predict")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @home_option
+@source_options(required=False)
+@click.option(
+    "--ask-below",
+    default=0.0,
+    type=click.FloatRange(0, 1),
+    help="Of a source: ask what a frame shows if the two likeliest labels are closer than this.",
+)
 @json_option
-def command(images: tuple[Path, ...], home: Path, as_json: bool) -> None:
-    """Classify IMAGES, files or folders of them, with the generation in service.
+def command(images: tuple[Path, ...], home: Path, source: Source | None, ask_below: float, as_json: bool) -> None:
+    """Classify IMAGES, files or folders of them, or what a --source shows, with the generation in service.
 
-    With --json, a line {"file", "label", "probability", "probabilities"} for each. An image that cannot be read is told
-    and passed over.
+    With --json, a line {"file", "label", "probability", "probabilities"} for each image. An image that cannot be read
+    is told and passed over. Of a source, a line for each frame has "frame" in place of "file", and "margin",
+    "milliseconds", "rate", "generation" and "ask"; a generation that is put into service meanwhile is taken up.
     """
+    if bool(images) == (source is not None):
+        raise click.UsageError("give images or folders, or a --source")
+    if source is None:
+        _predict_files(images, home, as_json)
+    else:
+        _predict_source(source, home, ask_below, as_json)
+
+
+def _predict_files(images: tuple[Path, ...], home: Path, as_json: bool) -> None:
     from reverie.device_runtime.errors import FramesError
     from reverie.device_runtime.images import read_image
     from reverie.device_runtime.predictor import Predictor
@@ -42,3 +65,76 @@ def command(images: tuple[Path, ...], home: Path, as_json: bool) -> None:
             click.echo(f"{file}: {prediction.label} {prediction.probability:.1%}")
     if passed_over:
         sys.exit(1)
+
+
+def _predict_source(source: Source, home: Path, ask_below: float, as_json: bool) -> None:
+    """On a terminal the view of `reverie capture`; elsewhere a line a frame for programs, or a line for each change."""
+    from contextlib import closing
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    with closing(source.open()) as camera:
+        try:
+            if as_json or not sys.stdout.isatty() or not sys.stdin.isatty():
+                _print_predictions(camera, source, home, ask_below, as_json)
+            else:
+                _watch(camera, source, home, ask_below)
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+
+def _watch(camera: Camera, source: Source, home: Path, ask_below: float) -> None:
+    from contextlib import closing
+
+    from reverie.device_runtime.errors import CameraError
+    from reverie.tools import terminal_view
+    from reverie.tools.session import Session
+
+    with closing(Session(home, camera, region=source.region, ask_below=ask_below)) as session:
+        terminal_view.watch(session, None)
+    if camera.state.name == "failed":
+        raise CameraError(camera.state.says)
+
+
+def _print_predictions(camera: Camera, source: Source, home: Path, ask_below: float, as_json: bool) -> None:
+    from reverie.device_runtime.predictor import Predictor
+    from reverie.device_runtime.rate import Rate
+    from reverie.tools.region import cut
+
+    predictor, rate = Predictor(home), Rate()
+    state = ""
+    shown: tuple[str, bool] | None = None
+    while True:
+        now = camera.state
+        if now.name != state:
+            state = now.name
+            _tell_camera(now, as_json)
+        over = camera.over
+        shot = camera.read(0.2)
+        if shot is None:
+            if over:
+                return
+            continue
+        predictor.take_up()
+        prediction = predictor.predict(cut(shot.image, source.region), f"frame {shot.number}")
+        rate.count()
+        asks = prediction.margin < ask_below
+        if as_json:
+            measured = {
+                "margin": prediction.margin,
+                "milliseconds": 1000 * (time.monotonic() - shot.at),
+                "rate": rate.a_second,
+                "generation": predictor.generation.name,
+                "ask": asks,
+            }
+            click.echo(json.dumps({"frame": shot.number, **prediction._asdict(), **measured}))
+        elif (prediction.label, asks) != shown:
+            shown = (prediction.label, asks)
+            unsure = ", unsure" if asks else ""
+            click.echo(f"frame {shot.number}: {prediction.label} {prediction.probability:.1%}{unsure}")
+
+
+def _tell_camera(now: CameraState, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"camera": now.name, "says": now.says}))
+    elif now.name == "lost":
+        click.echo(f"reverie: {now.says}", err=True)

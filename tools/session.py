@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from reverie.device_runtime.gate import Gate
 from reverie.device_runtime.labels import check_label
 from reverie.device_runtime.predictor import Prediction, Predictor
 from reverie.device_runtime.purge import Scope, purge
+from reverie.device_runtime.rate import Rate
 from reverie.device_runtime.rollback import end_probation, roll_back
 from reverie.tools.background import BackgroundUpdate, UpdateState
 from reverie.tools.region import Region, cut
@@ -45,13 +46,17 @@ ASK_AGAIN = 3.0
 
 @dataclass(frozen=True)
 class Moment:
-    """One frame, uint8 (H, W, 3) in BGR order, the region of it that is looked at, and what it was taken for."""
+    """One frame, uint8 (H, W, 3) in BGR order, the region of it that is looked at, and what it was taken for.
+
+    `seconds` went by from its coming to its prediction.
+    """
 
     number: int
     image: np.ndarray
     region: np.ndarray
     prediction: Prediction
     generation: str
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,6 @@ class Snapshot:
     moment: Moment | None
     rate: float
     """Predictions a second."""
-    latency: float
-    """Seconds from a frame's coming to its prediction."""
     labels: tuple[str, ...]
     """Classes in service, then labels with stored frames, then those that were named in this session."""
     counts: dict[str, int]
@@ -104,14 +107,17 @@ class Session:
         update_after: int | None = None,
         update_options: Sequence[str] = (),
         quota: int = frame_store.QUOTA,
+        on_kept: Callable[[Kept], None] = lambda _kept: None,
     ) -> None:
-        """Keeps a frame each `every` seconds while a label is held, and asks about those of a margin below `ask_below`.
+        """Keeps a frame each `every` seconds while a label is held, each one with 0; asks about margins < `ask_below`.
 
+        `update_after` so many stored frames an update begins. `on_kept` hears of each frame that was to be kept, in a
+        thread of the session.
         Raises HomeError, BundleError, EngineError, BusyError, StorageError.
         """
         self.home, self.region = home, region
         self._camera, self._every, self._ask_below = camera, every, ask_below
-        self._update_options = tuple(update_options)
+        self._update_options, self._on_kept = tuple(update_options), on_kept
         self._update_after, self._update_at = update_after, update_after
         self._predictor = Predictor(home)
         self._lock = threading.Lock()
@@ -124,11 +130,12 @@ class Session:
         self._asked_at = self._kept_at = 0.0
         self._keeping: Future[str | None] | None = None
         self._holding: str | None = None
+        self._wanted: int | None = None
         self._named: list[str] = []
         self._last: Kept | None = None
         self._trouble = ""
         self._update: BackgroundUpdate | None = None
-        self._times: deque[tuple[float, float]] = deque(maxlen=30)
+        self._rate = Rate()
         self._thread = threading.Thread(target=self._look, name="predict", daemon=True)
         self._thread.start()
 
@@ -140,13 +147,10 @@ class Session:
             labels = dict.fromkeys([*generation.classes, *self._counts, *self._named])
             moment = self._moment
             sure = moment is not None and moment.prediction.probability >= SURE
-            times = self._times
-            span = times[-1][0] - times[0][0] if len(times) > 1 else 0.0
             return Snapshot(
                 camera=self._camera.state,
                 moment=moment,
-                rate=(len(times) - 1) / span if span else 0.0,
-                latency=float(np.median([latency for _, latency in times])) if times else 0.0,
+                rate=self._rate.a_second,
                 labels=tuple(labels),
                 counts=dict(self._counts),
                 holding=self._holding,
@@ -162,6 +166,12 @@ class Session:
     def over(self) -> bool:
         """Whether no frame will come any more."""
         return not self._thread.is_alive()
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more will come: no frame, and no end of an update."""
+        update = self._update
+        return self.over and (update is None or update.state.outcome is not None)
 
     def name(self, label: str) -> None:
         """Make `label` one to choose. Raises FramesError if it cannot be one, or no class slot is left for it."""
@@ -182,10 +192,14 @@ class Session:
             self._keeping = self._keeper.submit(self._keep, label, moment or self._moment)
             return self._keeping
 
-    def hold(self, label: str | None) -> None:
-        """From now on keep a frame of `label` every so many seconds; None ends that."""
+    def hold(self, label: str | None, count: int | None = None) -> None:
+        """From now on keep frames of `label`, until `count` of them are stored; None ends that."""
         with self._lock:
-            self._holding = label
+            self._holding, self._wanted = label, count
+
+    def settle(self) -> None:
+        """Wait until what is being kept is kept."""
+        self._keeper.submit(self._count).result()
 
     def answer(self, label: str | None) -> None:
         """What the unsure frame shows; None for nothing that is worth keeping."""
@@ -222,7 +236,7 @@ class Session:
         """Forget the frames of `label`, or all. Raises BusyError, StorageError."""
         with transaction.changing(self.home) as journal:
             purge(self.home, journal, Scope(label))
-        self._keeper.submit(self._count).result()
+        self.settle()
 
     def close(self) -> None:
         """Let go of camera and home; what is being kept is kept first."""
@@ -250,13 +264,16 @@ class Session:
     def _look(self) -> None:
         """Predict the newest frame again and again."""
         counted = time.monotonic()
-        while not self._closed.is_set() and not (self._camera.over and self._moment_is_last()):
+        while not self._closed.is_set():
+            over = self._camera.over
             try:
                 shot = self._camera.read(0.2)
                 now = time.monotonic()
                 if now - counted > 1:  # an update removes what it learnt
                     self._keeper.submit(self._count)
                     counted = now
+                if shot is None and over:
+                    return
                 if shot is None:
                     continue
                 self._predictor.take_up()
@@ -268,24 +285,25 @@ class Session:
             except ReverieError as error:
                 self._trouble = str(error)
                 continue
-            self._show(Moment(shot.number, shot.image, region, prediction, self._predictor.generation.name), shot.at)
+            seconds = time.monotonic() - shot.at
+            generation = self._predictor.generation.name
+            self._show(Moment(shot.number, shot.image, region, prediction, generation, seconds))
 
-    def _moment_is_last(self) -> bool:
-        return self._moment is not None and self._moment.number >= self._camera.state.frames
-
-    def _show(self, moment: Moment, came: float) -> None:
+    def _show(self, moment: Moment) -> None:
         now = time.monotonic()
         with self._lock:
             self._moment = moment
-            self._times.append((now, now - came))
+            self._rate.count()
             unsure = moment.prediction.margin < self._ask_below
             if unsure and self._asking is None and self._holding is None and now - self._asked_at > ASK_AGAIN:
                 self._asking = moment
-            due = self._holding is not None and now - self._kept_at >= self._every
+            keeping = None
             busy = self._keeping is not None and not self._keeping.done()
-            if due and not busy and self._holding is not None:
+            if self._holding is not None and not busy and now - self._kept_at >= self._every:
                 self._kept_at = now
-                self._keeping = self._keeper.submit(self._keep, self._holding, moment)
+                keeping = self._keeping = self._keeper.submit(self._keep, self._holding, moment)
+        if keeping is not None and not self._every:  # each frame is to be kept: the next one waits
+            keeping.exception()
 
     def _keep(self, label: str, moment: Moment | None) -> str | None:
         """In the keeper's thread."""
@@ -298,11 +316,18 @@ class Session:
             self._trouble = str(error)
             raise
         self._last, self._trouble = Kept(label, reason, time.monotonic()), ""
+        self._on_kept(self._last)
         if reason is None:
-            self._update_if_enough()
+            self._one_more()
         return reason
 
-    def _update_if_enough(self) -> None:
+    def _one_more(self) -> None:
+        """A frame was stored: are there as many as were wanted, or as an update wants?"""
+        with self._lock:
+            if self._wanted is not None:
+                self._wanted -= 1
+                if self._wanted <= 0:
+                    self._holding = self._wanted = None
         stored = sum(self._counts.values())
         if self._update_at is None or self._update_after is None or stored < self._update_at:
             return

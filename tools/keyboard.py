@@ -1,0 +1,53 @@
+"""Single keys from a terminal, without Enter, and the terminal as it was afterwards."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import select
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from reverie.tools.controls import BACKSPACE, DOWN, ENTER, ESCAPE, UP
+
+_SEQUENCES = {"\x1b[A": UP, "\x1b[B": DOWN, "\x1bOA": UP, "\x1bOB": DOWN, "\x1b": ESCAPE}
+
+
+class Keyboard:
+    """What was typed."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._decode = codecs.getincrementaldecoder("utf-8")("ignore").decode
+
+    def keys(self, seconds: float) -> list[str]:
+        """The keys pressed within `seconds`, as soon as there is one. Raises EOFError once the terminal is gone."""
+        if not select.select([self._descriptor], [], [], seconds)[0]:
+            return []
+        try:
+            content = os.read(self._descriptor, 1024)
+        except OSError:
+            content = b""
+        if not content:
+            raise EOFError
+        typed = self._decode(content)
+        if typed in _SEQUENCES:
+            return [_SEQUENCES[typed]]
+        if typed.startswith("\x1b"):  # another key that is no character
+            return []
+        return [{"\n": ENTER, "\b": BACKSPACE}.get(key, key) for key in typed]
+
+
+@contextmanager
+def opened() -> Iterator[Keyboard]:
+    """The keyboard of the terminal on stdin, key by key, until it is left."""
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    try:
+        tty.setcbreak(descriptor)
+        yield Keyboard(descriptor)
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
