@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reverie.tools.options import home_option, json_option
+from reverie.tools.options import home_option, json_option, quota_option
 
 if TYPE_CHECKING:
     from reverie.device_runtime.gate import Gate
@@ -24,7 +24,7 @@ UNREADABLE = "unreadable"
 @home_option
 @click.option("--label", required=True, help="What the images show.")
 @click.option("--max-images", type=click.IntRange(2), help="Most frames of a label.  [default: 5000]")
-@click.option("--max-mb", default=500, show_default=True, type=click.IntRange(1), help="Most that all frames may take.")
+@quota_option
 @click.option("--take-all", is_flag=True, help="Set nothing aside.")
 @json_option
 def command(

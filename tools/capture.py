@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from reverie.tools.options import Source, home_option, json_option, source_options
+from reverie.tools.options import Source, ask_option, home_option, json_option, quota_option, source_options
 
 if TYPE_CHECKING:
-    from reverie.tools.session import Kept, Session
+    from reverie.tools.session import Session
+    from reverie.tools.snapshot import Kept
 
 
 @click.command("capture")
@@ -28,13 +29,8 @@ if TYPE_CHECKING:
     "--every", default=0.5, show_default=True, type=click.FloatRange(0), help="Seconds from a kept frame to the next."
 )
 @click.option("--update-after", type=click.IntRange(1), help="Start an update once so many frames are stored.")
-@click.option(
-    "--ask-below",
-    default=0.0,
-    type=click.FloatRange(0, 1),
-    help="Ask what a frame shows if the two likeliest labels are closer than this.",
-)
-@click.option("--max-mb", default=500, show_default=True, type=click.IntRange(1), help="Most that all frames may take.")
+@ask_option
+@quota_option
 @click.option(
     "--view",
     type=click.Choice(["terminal", "window", "none"]),

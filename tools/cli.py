@@ -22,6 +22,7 @@ VERBS = {
     "verify": "is all of a bundle or a home what was put there",
     "install": "box: put a bundle into a home, new or with an older one of its family",
     "capture": "box: show things to a camera and name them",
+    "serve": "box: the same on a page in a browser of the box",
     "add": "box: store labelled images as frames to learn",
     "frames": "box: what is stored and what was set aside, and why",
     "update": "box: learn new frames with all six stages",

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reverie.device_runtime.errors import ReverieError
-from reverie.tools.session import Session, Snapshot
+from reverie.tools.session import Session
+from reverie.tools.snapshot import Snapshot
 
 KEYS = (
     ("1-9", "keep one as that class"),

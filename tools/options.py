@@ -26,6 +26,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 seed_option = click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
 
 
+quota_option = click.option(
+    "--max-mb", default=500, show_default=True, type=click.IntRange(1), help="Most that all frames may take."
+)
+ask_option = click.option(
+    "--ask-below",
+    default=0.0,
+    type=click.FloatRange(0, 1),
+    help="Of a source: ask what a frame shows if the two likeliest labels are closer than this.",
+)
+
+
 def _fraction(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
     """Callback for `--scale 1/255`."""
     if value is None:

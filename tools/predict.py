@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reverie.tools.options import Source, home_option, json_option, source_options
+from reverie.tools.options import Source, ask_option, home_option, json_option, source_options
 
 if TYPE_CHECKING:
     from reverie.device_runtime.camera import Camera, CameraState
@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @home_option
 @source_options(required=False)
-@click.option(
-    "--ask-below",
-    default=0.0,
-    type=click.FloatRange(0, 1),
-    help="Of a source: ask what a frame shows if the two likeliest labels are closer than this.",
-)
+@ask_option
 @json_option
 def command(images: tuple[Path, ...], home: Path, source: Source | None, ask_below: float, as_json: bool) -> None:
     """Classify IMAGES, files or folders of them, or what a --source shows, with the generation in service.

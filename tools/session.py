@@ -7,12 +7,12 @@ predicts, one keeps frames; none of them waits for another, and an update is a p
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -20,19 +20,20 @@ import numpy as np
 
 from reverie.device_runtime import frame_store, transaction
 from reverie.device_runtime.bundle import read_manifest
-from reverie.device_runtime.camera import Camera, CameraState
+from reverie.device_runtime.camera import Camera
 from reverie.device_runtime.config import IntakeConfig
 from reverie.device_runtime.errors import CameraError, ReverieError
-from reverie.device_runtime.frame_store import FrameStore
+from reverie.device_runtime.frame_store import Frame, FrameStore
 from reverie.device_runtime.frames import extend_classes
 from reverie.device_runtime.gate import Gate
 from reverie.device_runtime.labels import check_label
-from reverie.device_runtime.predictor import Prediction, Predictor
+from reverie.device_runtime.predictor import Predictor
 from reverie.device_runtime.purge import Scope, purge
 from reverie.device_runtime.rate import Rate
 from reverie.device_runtime.rollback import end_probation, roll_back
-from reverie.tools.background import BackgroundUpdate, UpdateState
+from reverie.tools.background import BackgroundUpdate
 from reverie.tools.region import Region, cut
+from reverie.tools.snapshot import Kept, Moment, Snapshot
 
 SURE = 0.8
 """Probability from which the solver's guess is suggested as the label."""
@@ -42,55 +43,6 @@ LOSSLESS_SIDE = 128
 """And up to so many, they are kept as PNG; larger ones as JPEG of quality 95."""
 ASK_AGAIN = 3.0
 """Seconds after one unsure frame was asked about before the next is."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """One frame, uint8 (H, W, 3) in BGR order, the region of it that is looked at, and what it was taken for.
-
-    `seconds` went by from its coming to its prediction.
-    """
-
-    number: int
-    image: np.ndarray
-    region: np.ndarray
-    prediction: Prediction
-    generation: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What became of one frame that was to be kept: `reason` is None if it was stored."""
-
-    label: str
-    reason: str | None
-    at: float
-    """By time.monotonic()."""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """All that a view shows."""
-
-    camera: CameraState
-    moment: Moment | None
-    rate: float
-    """Predictions a second."""
-    labels: tuple[str, ...]
-    """Classes in service, then labels with stored frames, then those that were named in this session."""
-    counts: dict[str, int]
-    """Stored frames by label."""
-    holding: str | None
-    """The label that frames are kept under at the moment, one after the other."""
-    suggested: str | None
-    asking: Moment | None
-    """An unsure frame that waits for its label."""
-    last: Kept | None
-    trouble: str
-    """What went wrong last, in words, until something goes right."""
-    update: UpdateState | None
-    generation: str
 
 
 class Session:
@@ -115,7 +67,7 @@ class Session:
         thread of the session.
         Raises HomeError, BundleError, EngineError, BusyError, StorageError.
         """
-        self.home, self.region = home, region
+        self.home, self._region = home, region
         self._camera, self._every, self._ask_below = camera, every, ask_below
         self._update_options, self._on_kept = tuple(update_options), on_kept
         self._update_after, self._update_at = update_after, update_after
@@ -131,6 +83,8 @@ class Session:
         self._keeping: Future[str | None] | None = None
         self._holding: str | None = None
         self._wanted: int | None = None
+        self._until = math.inf
+        self._set_aside: Counter[str] = Counter()
         self._named: list[str] = []
         self._last: Kept | None = None
         self._trouble = ""
@@ -153,6 +107,7 @@ class Session:
                 rate=self._rate.a_second,
                 labels=tuple(labels),
                 counts=dict(self._counts),
+                set_aside=dict(self._set_aside),
                 holding=self._holding,
                 suggested=moment.prediction.label if moment is not None and sure else None,
                 asking=self._asking,
@@ -160,6 +115,7 @@ class Session:
                 trouble=self._trouble,
                 update=self._update.state if self._update is not None else None,
                 generation=generation.name,
+                region=self._region,
             )
 
     @property
@@ -172,6 +128,17 @@ class Session:
         """Whether nothing more will come: no frame, and no end of an update."""
         update = self._update
         return self.over and (update is None or update.state.outcome is not None)
+
+    def look_at(self, region: Region | None) -> None:
+        """From now on look at that part of the frames. Raises FramesError if it lies outside of them."""
+        moment = self._moment
+        if moment is not None:
+            cut(moment.image, region)
+        self._region = region
+
+    def frames(self) -> list[Frame]:
+        """All that are stored or were set aside."""
+        return self._keeper.submit(self._frames.frames).result()
 
     def name(self, label: str) -> None:
         """Make `label` one to choose. Raises FramesError if it cannot be one, or no class slot is left for it."""
@@ -192,10 +159,15 @@ class Session:
             self._keeping = self._keeper.submit(self._keep, label, moment or self._moment)
             return self._keeping
 
-    def hold(self, label: str | None, count: int | None = None) -> None:
-        """From now on keep frames of `label`, until `count` of them are stored; None ends that."""
+    def hold(self, label: str | None, count: int | None = None, seconds: float = math.inf) -> None:
+        """From now on keep frames of `label`, until `count` of them are stored or `seconds` have gone; None ends that.
+
+        Raises FramesError as `name` does.
+        """
+        if label is not None:
+            self.name(label)
         with self._lock:
-            self._holding, self._wanted = label, count
+            self._holding, self._wanted, self._until = label, count, time.monotonic() + seconds
 
     def settle(self) -> None:
         """Wait until what is being kept is kept."""
@@ -277,7 +249,7 @@ class Session:
                 if shot is None:
                     continue
                 self._predictor.take_up()
-                region = cut(shot.image, self.region)
+                region = cut(shot.image, self._region)
                 prediction = self._predictor.predict(region, "the frame")
             except CameraError as error:
                 self._trouble = str(error)
@@ -298,6 +270,8 @@ class Session:
             if unsure and self._asking is None and self._holding is None and now - self._asked_at > ASK_AGAIN:
                 self._asking = moment
             keeping = None
+            if now > self._until:
+                self._holding = None
             busy = self._keeping is not None and not self._keeping.done()
             if self._holding is not None and not busy and now - self._kept_at >= self._every:
                 self._kept_at = now
@@ -319,6 +293,8 @@ class Session:
         self._on_kept(self._last)
         if reason is None:
             self._one_more()
+        else:
+            self._set_aside[label] += 1
         return reason
 
     def _one_more(self) -> None:

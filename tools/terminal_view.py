@@ -13,7 +13,8 @@ from rich.text import Text
 from reverie.device_runtime.errors import CameraError
 from reverie.tools import keyboard
 from reverie.tools.controls import Controls
-from reverie.tools.session import Session, Snapshot
+from reverie.tools.session import Session
+from reverie.tools.snapshot import Snapshot
 from reverie.tools.view_rows import rows
 
 REFRESH = 0.15

@@ -12,7 +12,7 @@ from reverie.device_runtime.predictor import Prediction
 from reverie.tools.background import UpdateState
 from reverie.tools.controls import KEYS, Controls
 from reverie.tools.display import minutes
-from reverie.tools.session import Snapshot
+from reverie.tools.snapshot import Snapshot
 
 SPARKS = "▁▂▃▄▅▆▇█"
 DIM, BOLD, GOOD, BAD, ASK = (

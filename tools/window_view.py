@@ -14,7 +14,8 @@ from rich.text import Text
 
 from reverie.device_runtime.errors import CameraError
 from reverie.tools.controls import BACKSPACE, DOWN, ENTER, ESCAPE, UP, Controls
-from reverie.tools.session import Session, Snapshot
+from reverie.tools.session import Session
+from reverie.tools.snapshot import Snapshot
 from reverie.tools.view_rows import rows
 
 TITLE = "Reverie"
