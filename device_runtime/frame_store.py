@@ -38,7 +38,8 @@ PATIENCE = 10.0
 class Frame:
     """One frame: `file` in the home, `size` in bytes on the disk, `reason` if it was set aside.
 
-    A `released` one was looked at by somebody, and is not checked again.
+    A `released` one was looked at by somebody, and is not checked again. One with a `generation` is being learnt by the
+    update that makes it, or was, and goes once that is confirmed.
     """
 
     id: int
@@ -49,6 +50,7 @@ class Frame:
     added: str
     reason: str | None
     released: int
+    generation: str | None
 
     def to_json(self) -> dict[str, Any]:
         """What may be shown of it."""
@@ -110,14 +112,18 @@ class FrameStore:
     def frames(self) -> list[Frame]:
         """All frames, in the order in which they came."""
         rows = self._journal.rows(
-            "SELECT frames.id, labels.label, file, sha256, size, added, reason, released"
+            "SELECT frames.id, labels.label, file, sha256, size, added, reason, released, generation"
             " FROM frames JOIN labels ON labels.id = frames.label ORDER BY frames.id"
         )
         return [Frame(*row) for row in rows]
 
     def stored(self) -> list[Frame]:
-        """Those that an update learns."""
+        """Those that were not set aside."""
         return [frame for frame in self.frames() if frame.reason is None]
+
+    def to_learn(self) -> list[Frame]:
+        """Those that the next update learns."""
+        return [frame for frame in self.stored() if frame.generation is None]
 
     def quarantined(self) -> list[Frame]:
         """Those that were set aside."""

@@ -36,7 +36,7 @@ def begin(
     """
     frames = FrameStore(home, journal)
     before = frames.quarantined()
-    stored = frames.stored() if folder is None else []
+    stored = frames.to_learn() if folder is None else []
     if folder is None:
         shown = [Shown(f.label, f.file, partial(frames.content, f), bool(f.released)) for f in stored]
     else:

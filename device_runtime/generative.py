@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from reverie.device_runtime.bundle import Weights
 from reverie.device_runtime.config import GenerativeConfig
 from reverie.device_runtime.coordinates import principal_coordinates
 from reverie.device_runtime.engine import TrainStep
-from reverie.device_runtime.errors import ReverieError
 from reverie.device_runtime.fit import Live
 from reverie.device_runtime.models import Models, one_hot, run_in_chunks
 from reverie.device_runtime.monitor import Monitor
-from reverie.device_runtime.preprocess import input_to_image
 from reverie.device_runtime.randomness import rng_for
 from reverie.device_runtime.replay import draw_noise, generate
 
@@ -137,23 +134,6 @@ def coverage(models: Models, seed: int, samples: int = 1000) -> tuple[float, ...
     noise, labels = draw_noise(models, samples, rng_for(seed, "coverage"), balance=True)
     seen = run_in_chunks(models.solver_graph, "logits", input=generate(models, noise, labels)).argmax(axis=1)
     return tuple((np.bincount(seen, minlength=len(models.classes)) / samples).tolist())
-
-
-def picture_of_classes(models: Models, columns: int = 16, scale: int = 2) -> bytes:
-    """Generated inputs of each class in use, a row a class, as a PNG file enlarged by `scale`.
-
-    Raises ReverieError behind a backbone, where inputs are no pictures.
-    """
-    if models.manifest.backbone is not None:
-        raise ReverieError(
-            f"{models.manifest.name} generates features of its backbone, which are no pictures: leave the picture out"
-        )
-    labels = np.repeat(np.arange(len(models.classes)), columns)
-    noise = rng_for(0, "picture").standard_normal((len(labels), models.manifest.noise_size), dtype=np.float32)
-    images = [input_to_image(x, models.manifest.preprocessing) for x in generate(models, noise, labels)]
-    rows = [np.concatenate(images[at : at + columns], axis=1) for at in range(0, len(images), columns)]
-    enlarged = np.concatenate(rows).repeat(scale, axis=0).repeat(scale, axis=1)
-    return cv2.imencode(".png", enlarged)[1].tobytes()
 
 
 def _discriminate(

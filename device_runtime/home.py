@@ -9,7 +9,8 @@ HOME/
   journal.db           the update in progress, how earlier ones ended, the frames there are, and the audit log
   key                  what pixels are sealed with, in a home that is encrypted and whose key lies nowhere else
   bundles/ID/          one installed bundle (graphs), ID from the hash of its manifest
-  generations/0000/    solver.onnx, generator.onnx, discriminator.onnx, generation.json, report.json
+  generations/0000/    solver.onnx, generator.onnx, discriminator.onnx, generation.json, report.json,
+                       synthesised.png: inputs that its update synthesised
   generations/0001.rejected/  as above: one that was not fit to serve
   probation            how the generation in service does: predictions made and failed
   update/              frames and checkpoints of the update in progress

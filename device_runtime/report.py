@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +40,8 @@ class Report:
     classes: tuple[ClassResult, ...]
     agreement: float
     """Share of the previous generator's inputs on which the updated solver agrees with the previous one."""
+    confusion: dict[str, dict[str, dict[str, int]]]
+    """"before" and "after": of the held-out frames of each label, how many the solver took for which label."""
     coverage: dict[str, float]
     """Share of each class among the updated generator's inputs, as the updated solver sees them."""
     stages: dict[str, StageRecord]
@@ -57,10 +60,14 @@ def make_report(
 ) -> Report:
     """Compare the two solvers on held-out frames and on generated inputs."""
     results = []
+    confusion: dict[str, dict[str, dict[str, int]]] = {"before": {}, "after": {}}
     for slot in np.unique(live.labels):
         rows = held_out.labels == slot
         inputs = held_out.inputs[rows]
         known = slot < len(previous.classes)
+        for when, models in (("before", previous), ("after", updated)):
+            seen = Counter(predict(models, inputs).tolist()) if len(inputs) else Counter[int]()
+            confusion[when][updated.classes[slot]] = {models.classes[at]: count for at, count in sorted(seen.items())}
         results.append(
             ClassResult(
                 label=updated.classes[slot],
@@ -76,6 +83,7 @@ def make_report(
     return Report(
         classes=tuple(results),
         agreement=agreement,
+        confusion=confusion,
         coverage=dict(zip(updated.classes, coverage(updated, config.seed), strict=True)),
         stages=dict(monitor.records),
         config=dataclasses.asdict(config),

@@ -21,6 +21,7 @@ from reverie.device_runtime.bundle import FileRecord, fingerprint, read_manifest
 from reverie.device_runtime.errors import BundleError, HomeError, StorageError
 from reverie.device_runtime.home import open_home
 from reverie.device_runtime.models import Models, weights_in_files
+from reverie.device_runtime.pictures import SYNTHESISED
 
 KEEP = 3
 """Generations kept by default."""
@@ -30,7 +31,7 @@ REJECTED = ".rejected"
 
 @dataclass(frozen=True)
 class Generation:
-    """What is recorded about one generation; `files` are its model files."""
+    """What is recorded about one generation; `files` are its models and its picture."""
 
     name: str
     bundle: str
@@ -105,13 +106,14 @@ def add_generation(
     models: Models,
     report: Mapping[str, Any],
     judge: Callable[[Generation], Judgement] | None = None,
+    pictures: Mapping[str, bytes] | None = None,
 ) -> Generation:
-    """Write `models` as a new generation, which serves unless `judge`, who sees it under its name, says no.
+    """Write `models` and `pictures` as a new generation, which serves unless `judge`, who sees it under its name, says no.
 
     It is then among those rejected, with the report of `judge`. Raises StorageError; nothing is changed then.
     """
     name = next_generation(home)
-    contents = {f"{n}.onnx": models.model_file(n) for n in bundle.MODELS}
+    contents = {f"{n}.onnx": models.model_file(n) for n in bundle.MODELS} | dict(pictures or {})
     generation = Generation(
         name=name,
         bundle=parent.bundle,
@@ -217,6 +219,14 @@ def read_report(home: Path, name: str) -> dict[str, Any] | None:
     except (OSError, ValueError):
         raise BundleError(f"{path} is damaged: the generation itself is not affected") from None
     return report
+
+
+def read_picture(home: Path, generation: Generation) -> bytes | None:
+    """The PNG file of its synthesised inputs; None where there is none. Raises BundleError if it is damaged."""
+    record = generation.files.get(SYNTHESISED)
+    folder = home / "generations" / generation.name
+    folder = folder if folder.exists() else folder.with_name(generation.name + REJECTED)
+    return None if record is None else read_verified(folder, SYNTHESISED, record)
 
 
 def require_space(home: Path, needed: int) -> None:

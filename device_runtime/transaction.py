@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from reverie.device_runtime import disk, installation, probation, store
+from reverie.device_runtime import disk, installation, pictures, probation, store
 from reverie.device_runtime.audit import Entry
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.checkpoints import Checkpoints
@@ -241,7 +241,15 @@ def _add_judged(
             probation.begin(home, Standing(generation.name, parent.name, config.promotion.probation, keep))
         return Judgement(judged.promoted, report | {"promotion": judged.to_json()})
 
-    store.add_generation(home, parent, models, report, judge)
+    store.add_generation(home, parent, models, report, judge, _pictures(updated))
+
+
+def _pictures(updated: Updated) -> dict[str, bytes]:
+    """Of the synthesised inputs, where they are pictures."""
+    if updated.models.manifest.backbone is not None or not len(updated.synthesised):
+        return {}
+    how = updated.models.manifest.preprocessing
+    return {pictures.SYNTHESISED: pictures.picture_of_inputs(updated.synthesised, updated.references, how)}
 
 
 def _is_decided(home: Path, update: Update) -> bool:

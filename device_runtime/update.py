@@ -27,11 +27,12 @@ from reverie.device_runtime.report import Report, make_report
 
 
 class Updated(NamedTuple):
-    """The models after the update, what was measured on them, and the synthesised inputs (N, *S)."""
+    """The models after the update, what was measured, and the synthesised inputs (N, *S) with their references (N,)."""
 
     models: Models
     report: Report
     synthesised: np.ndarray
+    references: np.ndarray
 
 
 def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor: Monitor) -> Updated:
@@ -54,10 +55,11 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
         trained = start.with_solver(fit.fine_tune(start, replay, live, ratio, config.fine_tune, config.seed, monitor))
 
     updated, synthesised = trained, np.empty((0, *pretrained.manifest.input_shape), np.float32)
+    references = np.empty(0, np.int64)
     if config.synthesis.count:
         with monitor.stage("synthesis"):
             found = synthesis.synthesise(pretrained, trained, live.labels, config.synthesis, config.seed, monitor)
-            synthesised = found.examples.inputs
+            synthesised, references = found.examples.inputs, found.references
 
         with monitor.stage("retrain"):
             updated = trained.with_solver(
@@ -72,4 +74,4 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
             updated = updated.with_generative(generator, discriminator)
 
     report = make_report(pretrained, updated, live, held_out, config, monitor)
-    return Updated(updated, report, synthesised)
+    return Updated(updated, report, synthesised, references)

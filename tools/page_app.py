@@ -20,7 +20,7 @@ from starlette.routing import Route
 from reverie.device_runtime import probation, store, transaction
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.errors import FramesError, ReverieError
-from reverie.device_runtime.generative import picture_of_classes
+from reverie.device_runtime.pictures import SYNTHESISED, picture_of_classes
 from reverie.tools.region import Region
 from reverie.tools.session import Session
 from reverie.tools.snapshot import Snapshot
@@ -32,6 +32,8 @@ PATIENCE = 1.0
 """Seconds to wait for a frame that the page has not got."""
 HOLD_SECONDS = 1.5
 """A hold that is not renewed ends: the page may be gone."""
+HASHES = frozenset({"bundle", "frames", "made"})
+"""Facts of the audit log that say nothing to a reader; frames are counted by label elsewhere."""
 POINTS = 120
 """Of a loss curve."""
 FILES = {
@@ -69,7 +71,8 @@ class Page:
             "/frame.jpg": self._frame,
             "/asked.jpg": self._asked,
             "/result": lambda _: JSONResponse(_result(self._session.home)),
-            "/generated.png": lambda asked: self._picture("generated", asked),
+            "/generated.png": lambda _: self._picture("generated"),
+            "/synthesised.png": lambda _: self._picture("synthesised"),
             "/past": lambda _: JSONResponse(_past(self._session)),
         }
         return Starlette(
@@ -98,13 +101,18 @@ class Page:
         asking = self._session.snapshot.asking
         return Response(status_code=404) if asking is None else Response(_jpeg(asking.region), media_type="image/jpeg")
 
-    def _picture(self, kind: str, request: Request) -> Response:
+    def _picture(self, kind: str) -> Response:
         """A picture of the generation in service, made once."""
-        del request
         name = store.current(self._session.home)
         if (kind, name) not in self._pictures:
-            models = store.load_models(self._session.home, store.read_generation(self._session.home, name))
-            self._pictures = {(kind, name): picture_of_classes(models)}
+            generation = store.read_generation(self._session.home, name)
+            if kind == "synthesised":
+                made = store.read_picture(self._session.home, generation)
+            else:
+                made = picture_of_classes(store.load_models(self._session.home, generation))
+            self._pictures = {key: made for key, made in self._pictures.items() if key[1] == name} | {
+                (kind, name): made
+            }
         return Response(self._pictures[kind, name], media_type="image/png")
 
 
@@ -155,26 +163,30 @@ def _result(home: Path) -> dict[str, Any]:
         "on_probation": proving,
         "features": features,
         "generated": not features,
-        "synthesised": False,
+        "synthesised": SYNTHESISED in generation.files,
     }
 
 
 def _past(session: Session) -> dict[str, Any]:
     """The audit log as lines, newest first, and what is stored and set aside."""
-    history = [{"at": entry.at, "says": _says(entry.event, json.loads(entry.facts))}
+    history = [{"at": entry.at[:19].replace("T", " "), "says": _says(entry.event, json.loads(entry.facts))}
                for entry in reversed(transaction.audit_log(session.home))]  # fmt: skip
     frames: dict[str, dict[str, Any]] = {}
     for frame in session.frames():
-        own = frames.setdefault(frame.label, {"stored": 0, "set_aside": Counter()})
+        own = frames.setdefault(frame.label, {"to_learn": 0, "learnt": 0, "set_aside": Counter()})
         if frame.reason is None:
-            own["stored"] += 1
+            own["to_learn" if frame.generation is None else "learnt"] += 1
         else:
             own["set_aside"][frame.reason] += 1
     return {"history": history, "frames": frames}
 
 
 def _says(event: str, facts: dict[str, Any]) -> str:
-    told = [f"{name.replace('_', ' ')} {_figure(value)}" for name, value in facts.items() if value not in ("", None)]
+    told = [
+        f"{name.replace('_', ' ')} {_figure(value)}"
+        for name, value in facts.items()
+        if name not in HASHES and value not in ("", None)
+    ]
     return f"{event}: {'; '.join(told)}" if told else event
 
 
@@ -183,7 +195,7 @@ def _figure(value: Any) -> str:
         return ", ".join(f"{name} {_figure(part)}" for name, part in value.items())
     if isinstance(value, list):
         return ", ".join(_figure(part) for part in value)
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.0%}" if isinstance(value, float) else str(value)
 
 
 def _change(change: Callable[[dict[str, Any]], None]) -> Callable[[Request], Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import secrets
 import signal
 import socket
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,8 +63,6 @@ def command(
 
     if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
         raise HomeError('the page needs two packages more: pip install "reverie[page]"')
-    from contextlib import closing
-
     from reverie.tools.page_guard import loopback
     from reverie.tools.session import Session
 
@@ -82,7 +82,7 @@ def command(
             update_options=("--probation", str(probation)),
             quota=max_mb << 20,
         )
-        with closing(session):
+        with closing(session), contextlib.suppress(KeyboardInterrupt):
             _serve(session, listening, address)
         update = session.snapshot.update
     if update is not None and update.outcome == "stopped":

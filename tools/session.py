@@ -231,7 +231,7 @@ class Session:
         self._count()
 
     def _count(self) -> None:
-        self._counts = Counter(frame.label for frame in self._frames.stored())
+        self._counts = Counter(frame.label for frame in self._frames.to_learn())
 
     def _look(self) -> None:
         """Predict the newest frame again and again."""

@@ -48,7 +48,7 @@ class Snapshot:
     labels: tuple[str, ...]
     """Classes in service, then labels with stored frames, then those that were named in this session."""
     counts: dict[str, int]
-    """Stored frames by label."""
+    """Frames to learn by label."""
     set_aside: dict[str, int]
     """Frames by label that were not kept in this session."""
     holding: str | None

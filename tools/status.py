@@ -30,7 +30,7 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
     manifest = read_manifest(home / "bundles" / generation.bundle, generation.bundle)
     report = store.read_report(home, generation.name)
     if picture is not None:
-        from reverie.device_runtime.generative import picture_of_classes
+        from reverie.device_runtime.pictures import picture_of_classes
 
         picture.write_bytes(picture_of_classes(store.load_models(home, generation)))
     updates, busy = transaction.look(home)

@@ -16,10 +16,10 @@ from reverie.device_runtime.engine import Graph
 from reverie.device_runtime.errors import BundleError, FramesError, ReverieError
 from reverie.device_runtime.evaluation import evaluate
 from reverie.device_runtime.frames import extend_classes, read_frames
-from reverie.device_runtime.generative import picture_of_classes
 from reverie.device_runtime.images import read_image
 from reverie.device_runtime.inputs import CHUNK, InputMaker
 from reverie.device_runtime.monitor import Monitor
+from reverie.device_runtime.pictures import picture_of_classes
 from reverie.device_runtime.predictor import Predictor
 from reverie.device_runtime.preprocess import find_images, image_to_input
 from reverie.device_runtime.promotion import decide

@@ -16,7 +16,6 @@ from reverie.device_runtime.fit import Live
 from reverie.device_runtime.generative import (
     coverage,
     draw_round,
-    picture_of_classes,
     update_generator,
 )
 from reverie.device_runtime.monitor import Monitor

@@ -214,8 +214,16 @@ function region(area = state.region) {
   });
 }
 
+let choosing = false;
+function choose(now) { // until then the picture scrolls with the page under a finger
+  choosing = now;
+  $("picture").classList.toggle("choosing", now);
+  $("part").setAttribute("aria-pressed", now);
+}
+$("part").addEventListener("click", () => choose(!choosing));
+
 $("picture").addEventListener("pointerdown", (down) => {
-  if (!state?.size || down.button !== 0) return;
+  if (!state?.size || down.button !== 0 || !choosing) return;
   $("picture").setPointerCapture(down.pointerId);
   const bounds = $("frame").getBoundingClientRect();
   const at = scale();
@@ -233,6 +241,7 @@ $("picture").addEventListener("pointerdown", (down) => {
   const up = () => {
     $("picture").removeEventListener("pointermove", move);
     if (area && area[2] >= 16 && area[3] >= 16) send("/region", { region: area });
+    choose(false);
   };
   $("picture").addEventListener("pointermove", move);
   $("picture").addEventListener("lostpointercapture", up, { once: true });
@@ -255,7 +264,7 @@ function update() {
     ? `${stored} frames are ready to be learnt.` : "Keep frames of something first: at least five of each.";
   if (now === null) { $("outcome").textContent = ""; return; }
   $("stage").textContent = running ? `Stage ${Math.max(STAGES.indexOf(now.stage), 0) + 1} of 6: ${now.stage}` : "";
-  $("left").textContent = running && now.left !== null ? `${clock(now.left)} left` : "";
+  $("left").textContent = running && now.left !== null ? (now.left < 5 ? "a few seconds left" : `${clock(now.left)} left`) : "";
   $("share").hidden = !running;
   $("share").value = now.share;
   $("losses").replaceChildren(...STAGES.filter((stage) => now.losses[stage]).map((stage) => curve(stage, now.losses[stage])));
@@ -278,7 +287,7 @@ function curve(stage, losses) {
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", `loss of ${stage}, from ${losses[0].toFixed(3)} to ${losses.at(-1).toFixed(3)}`);
   svg.append(line);
-  figure.append(svg, element("figcaption", `${stage}: loss ${losses.at(-1).toFixed(3)}`));
+  figure.append(svg, element("figcaption", `${stage} ${losses.at(-1).toFixed(2)}`));
   return figure;
 }
 
@@ -339,15 +348,18 @@ async function past() {
     line.append(element("time", entry.at), ` ${entry.says}`);
     return line;
   }));
-  $("stored").replaceChildren(...Object.entries(frames).map(([label, { stored, set_aside }]) => {
+  $("stored").replaceChildren(...Object.entries(frames).map(([label, { to_learn, learnt, set_aside }]) => {
     const line = element("li");
     const reasons = Object.entries(set_aside).map(([reason, count]) => `${count} ${reason}`).join(", ");
+    const told = [`${to_learn} to learn`];
+    if (learnt) told.push(`${learnt} learnt, kept until the update is accepted`);
+    if (reasons) told.push(`set aside: ${reasons}`);
     const forget = element("button", "Forget", { type: "button" });
     forget.setAttribute("aria-label", `Forget all frames of ${label}`);
     forget.addEventListener("click", async () => {
       if (await sure(`Forget all frames of ${label}?`)) { await send("/purge", { label }); past(); }
     });
-    line.append(element("b", label), `${stored} stored${reasons ? `; set aside: ${reasons}` : ""}`, forget);
+    line.append(element("b", label), told.join("; "), forget);
     return line;
   }));
   $("purge-all").disabled = Object.keys(frames).length === 0;
