@@ -110,14 +110,15 @@ class Camera:
 
     def _wait_for_opening(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._state.name != "opening", self._wanted.open_seconds + 2)
+            limit = self._wanted.open_seconds + self._wanted.read_seconds + 2
+            self._changed.wait_for(lambda: self._state.name != "opening", limit)
             state = self._state
         if state.name in {"opening", "failed"}:
             self.close()
             raise CameraError(
                 state.says
                 if state.name == "failed"
-                else f"{self._name} does not answer within {self._wanted.open_seconds:.0f} s: check that it is on"
+                else f"{self._name} gives no picture within {limit:.0f} s: check that it is on"
             )
 
     def _run(self) -> None:
@@ -132,7 +133,9 @@ class Camera:
                     self._play(source)
                 finally:
                     source.close()
-                says = f"{self._name} stopped"
+                says = (
+                    f"{self._name} gives no pictures any more" if live else f"{self._name} holds no frame: give another"
+                )
             except CameraError as error:
                 says = str(error)
             played = self._state.frames > before
@@ -141,8 +144,6 @@ class Camera:
                     continue
                 self._set("ended", f"{self._name} has ended")
                 return
-            if not live and self._state.name != "opening":
-                says = f"{self._name} holds no frame that can be read: give another"
             silent = time.monotonic() - self._last
             never = not self._state.frames
             if self._patience is not None and (never or silent > self._patience):
@@ -154,7 +155,6 @@ class Camera:
 
     def _play(self, source: VideoSource) -> None:
         """Show frame after frame until none comes. Raises CameraError."""
-        self._set("live", "live" if source.live else "playing")
         due = time.monotonic()
         while not self._stopped.is_set():
             image = source.read()
@@ -165,15 +165,15 @@ class Camera:
                 self._stopped.wait(max(0.0, due - time.monotonic()))
             if image is None:
                 return
-            self._show(image)
+            self._show(image, "live" if source.live else "playing")
 
-    def _show(self, image: np.ndarray) -> None:
+    def _show(self, image: np.ndarray, says: str) -> None:
         now = time.monotonic()
         with self._changed:
             number = self._state.frames + 1
             self._shot, self._last = Shot(image, number, now), now
             self._rate.count()
-            self._state = replace(self._state, frames=number, size=(image.shape[1], image.shape[0]))
+            self._state = CameraState("live", says, number, size=(image.shape[1], image.shape[0]))
             self._changed.notify_all()
 
     def _wait_until_taken(self) -> None:
@@ -183,6 +183,5 @@ class Camera:
     def _set(self, name: str, says: str) -> None:
         with self._changed:
             self._state = replace(self._state, name=name, says=redact(says))
-            if name != "live":
-                self._rate.clear()
+            self._rate.clear()
             self._changed.notify_all()

@@ -108,7 +108,7 @@ def add_generation(
     judge: Callable[[Generation], Judgement] | None = None,
     pictures: Mapping[str, bytes] | None = None,
 ) -> Generation:
-    """Write `models` and `pictures` as a new generation, which serves unless `judge`, who sees it under its name, says no.
+    """Write `models` and `pictures` as a new generation, which serves unless `judge`, who sees it by name, says no.
 
     It is then among those rejected, with the report of `judge`. Raises StorageError; nothing is changed then.
     """

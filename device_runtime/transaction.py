@@ -234,6 +234,7 @@ def _add_judged(
     if decision.promoted and not decision.generator_promoted:
         models = models.with_generative(previous.generator, previous.discriminator)
     report = updated.report.to_json() | {"set_aside": set_aside}
+    report |= {"synthesised": [models.classes[slot] for slot in np.unique(updated.references)]}
 
     def judge(generation: Generation) -> Judgement:
         judged = decision.with_answers(wrong_answers(home, generation, models))

@@ -22,8 +22,15 @@ from reverie.device_runtime.errors import CameraError, FramesError
 from reverie.device_runtime.images import read_image
 from reverie.device_runtime.preprocess import find_images
 
-# FFmpeg writes to stderr what our errors say, and would write addresses with passwords.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+FORMATS = (
+    "asf,avi,flv,gif,h264,hevc,image2,image2pipe,ivf,jpeg_pipe,m4v,matroska,webm,mjpeg,mov,mp4,mpeg,mpegts,mpegvideo,"
+    "mpjpeg,ogg,png_pipe,rtp,rtsp,yuv4mpegpipe"
+)
+"""What FFmpeg may read. Playlists are not among it: they name other files of the box, and other servers."""
+
+# Read by OpenCV whenever it opens something. FFmpeg would write to stderr what our errors say, passwords among it.
+os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"rtsp_transport;tcp|format_whitelist;{FORMATS}"
 
 STREAMS = ("rtsp", "rtsps", "http", "https")
 USUAL_RATE = 25.0
@@ -66,7 +73,7 @@ def open_source(name: str, wanted: Wanted) -> VideoSource:
     """Open what `name` means. Raises CameraError."""
     device = _device(name)
     if device is not None:
-        return _open_device(device, wanted)
+        return open_device(device, wanted)
     scheme = _scheme(name)
     if scheme is not None:
         if scheme not in STREAMS:
@@ -106,7 +113,7 @@ def _scheme(name: str) -> str | None:
     return found[1].lower() if found else None
 
 
-def _open_device(device: Path, wanted: Wanted) -> VideoSource:
+def open_device(device: Path, wanted: Wanted) -> VideoSource:
     try:
         os.close(os.open(device, os.O_RDWR | os.O_NONBLOCK))
     except OSError as error:
@@ -155,9 +162,14 @@ def _open_file(path: Path, wanted: Wanted) -> VideoSource:
     capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise CameraError(f"{path} is no video that can be read: give a video file or a folder of images")
-    stated = capture.get(cv2.CAP_PROP_FPS)
+    stated = stated_rate(capture)
     usual = stated if math.isfinite(stated) and 1 <= stated <= 240 else USUAL_RATE
     return _captured(capture, live=False, rate=wanted.rate or usual)
+
+
+def stated_rate(capture: cv2.VideoCapture) -> float:
+    """Frames a second, as the file has it."""
+    return float(capture.get(cv2.CAP_PROP_FPS))
 
 
 def _captured(capture: cv2.VideoCapture, *, live: bool, rate: float) -> VideoSource:

@@ -31,6 +31,7 @@ VERBS = {
     "status": "box: what is in service and what it has learnt",
     "service": "box: systemd units that update a home, without a network",
     "history": "box: who did what, when and why, with figures",
+    "report": "box: a generation as one HTML file, with plots and pictures",
     "rollback": "box: put an earlier generation into service again",
     "bench": "accuracy protocols, speed and memory",
 }

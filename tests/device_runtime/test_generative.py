@@ -19,6 +19,7 @@ from reverie.device_runtime.generative import (
     update_generator,
 )
 from reverie.device_runtime.monitor import Monitor
+from reverie.device_runtime.pictures import picture_of_classes
 from reverie.device_runtime.randomness import rng_for
 
 CONFIG = GenerativeConfig(batch=12, components=4)

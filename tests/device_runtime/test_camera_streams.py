@@ -1,0 +1,199 @@
+"""Streams of a real server on loopback: they lag, stall, break and come back."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mjpeg import MjpegServer, number_of
+
+from reverie.device_runtime.camera import Camera
+from reverie.device_runtime.errors import CameraError
+from reverie.device_runtime.video_source import Wanted
+
+QUICK = Wanted(open_seconds=2, read_seconds=1)
+PHOTO = Path(__file__).parents[1] / "photos/coffee.jpg"
+
+
+@pytest.fixture
+def server():
+    with closing(MjpegServer(picture=cv2.imread(str(PHOTO)))) as serving:
+        yield serving
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_stream_is_read_and_what_is_read_is_the_newest(server):
+    with closing(Camera(server.url, QUICK)) as camera:
+        for _ in range(4):
+            time.sleep(0.5)
+            shot = camera.read(2)
+            assert 0 <= server.sent - number_of(shot.image) <= 8  # a third of a second, of half a second's frames
+        assert (camera.state.name, camera.state.size) == ("live", (256, 192))
+        assert camera.state.rate > 1
+
+
+def test_a_stream_that_is_cut_and_comes_back_goes_on_by_itself(server):
+    with closing(Camera(server.url, QUICK)) as camera:
+        assert camera.read(3) is not None
+        server.close()
+        assert until(lambda: camera.state.name == "lost")
+        assert "trying again" in camera.state.says
+        frames = camera.state.frames
+        while camera.read(0.1) is not None:
+            continue
+        with closing(MjpegServer(port=server.port)) as again:
+            assert until(lambda: camera.state.name == "live")
+            shot = camera.read(3)
+            assert shot.number > frames
+            assert number_of(shot.image) <= again.sent
+
+
+def test_a_stream_that_stalls_without_closing_is_lost_and_opened_again(server):
+    with closing(Camera(server.url, QUICK)) as camera:
+        assert camera.read(3) is not None
+        server.stalled.set()
+        assert until(lambda: camera.state.name == "lost")
+        server.stalled.clear()
+        assert until(lambda: camera.read(0.2) is not None and camera.state.name == "live")
+
+
+def test_pictures_that_are_broken_do_not_end_a_stream(server, capfd):
+    with closing(Camera(server.url, QUICK)) as camera:
+        assert camera.read(3) is not None
+        server.garbage.set()
+        time.sleep(1)
+        server.garbage.clear()
+        newest = server.sent
+        assert until(lambda: (shot := camera.read(0.2)) is not None and number_of(shot.image) > newest)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_stream_that_does_not_come_back_is_given_up_with_what_happened(server):
+    with closing(Camera(server.url, QUICK, patience=1.5)) as camera:
+        assert camera.read(3) is not None
+        server.close()
+        with pytest.raises(CameraError, match="did not come back within"):
+            while True:
+                camera.read(0.2)
+        assert camera.over
+
+
+def test_a_camera_that_is_waited_for_is_taken_when_it_comes():
+    with closing(MjpegServer()) as found:
+        port = found.port
+    with closing(Camera(f"http://127.0.0.1:{port}/stream.mjpg", QUICK, patience=None)) as camera:
+        assert until(lambda: camera.state.name == "lost")
+        with closing(MjpegServer(port=port)):
+            assert until(lambda: camera.read(0.2) is not None)
+
+
+def test_a_wrong_password_is_told_without_it_and_the_right_one_works(capfd):
+    with closing(MjpegServer(password="s3cret")) as server:  # noqa: S106 (a test's)
+        address = server.url.removeprefix("http://")
+        with pytest.raises(CameraError) as error:
+            Camera(f"http://me:wr0ng@{address}", QUICK)
+        assert "wr0ng" not in str(error.value)
+        assert "***@127.0.0.1" in str(error.value)
+        with closing(Camera(f"http://me:s3cret@{address}", QUICK)) as camera:
+            assert camera.read(3) is not None
+            server.close()
+            assert until(lambda: camera.state.name == "lost")
+            assert "s3cret" not in camera.state.says
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("what", ["refused", "not found", "never answers", "never accepts"])
+def test_an_address_that_gives_no_stream_is_told_in_time(server, what):
+    with ExitStack() as opened:
+        other = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1))
+        port = other.getsockname()[1]
+        if what == "refused":
+            other.close()
+        elif what == "never answers":
+            threading.Thread(target=_accept, args=(other,), daemon=True).start()
+        elif what == "never accepts":
+            fillers = [opened.enter_context(socket.socket()) for _ in range(3)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.1", port))
+        url = f"http://127.0.0.1:{server.port}/nothing" if what == "not found" else f"http://127.0.0.1:{port}/a.mjpg"
+        began = time.monotonic()
+        with pytest.raises(CameraError, match="check"):
+            Camera(url, QUICK)
+        assert time.monotonic() - began < 15  # no hang: the limits are 2 and 1 seconds
+
+
+def test_closing_does_not_wait_for_a_stream_that_says_nothing(server):
+    camera = Camera(server.url, Wanted(open_seconds=5, read_seconds=30))
+    camera.read(3)
+    server.stalled.set()
+    time.sleep(0.2)
+    began = time.monotonic()
+    camera.close()
+    assert time.monotonic() - began < 5
+
+
+def test_what_a_server_answers_in_place_of_pictures_opens_nothing_else(tmp_path):
+    """A playlist that names a file of the box, or another server, is not followed."""
+    secret = tmp_path / "secret.avi"
+    writer = cv2.VideoWriter(str(secret), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
+    for _ in range(5):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.settimeout(0.3)
+        there = f"http://127.0.0.1:{other.getsockname()[1]}/a.ts"
+        for named in (there, f"file://{secret}", str(secret)):
+            body = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{named}\n#EXT-X-ENDLIST\n".encode()
+            for path in ("a.m3u8", "a.mjpg"):
+                with closing(_Answers(body)) as server, pytest.raises(CameraError):
+                    Camera(f"http://127.0.0.1:{server.port}/{path}", QUICK)
+        with pytest.raises(TimeoutError):
+            other.accept()
+
+
+class _Answers:
+    """Answers each request with `body`, as a playlist."""
+
+    def __init__(self, body):
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.apple.mpegurl\r\nContent-Length: {len(body)}\r\n\r\n"
+        self._content = head.encode() + body
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(4096)
+                connection.sendall(self._content)
+
+    def close(self):
+        self._socket.close()
+
+
+def _accept(listening):
+    taken = []
+    while True:
+        try:
+            taken.append(listening.accept())
+        except OSError:
+            return

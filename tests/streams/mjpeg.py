@@ -1,0 +1,105 @@
+"""A camera on the network as many are: JPEG after JPEG over HTTP, on loopback; it can stall, be cut, and send what is none.
+
+Each frame carries its number, so that a test sees which ones arrive and how late.
+"""
+
+from __future__ import annotations
+
+import base64
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import numpy as np
+
+BITS, BLOCK = 16, 16
+SIZE = (BITS * BLOCK, 192)
+"""Width and height."""
+
+
+def numbered(number, picture=None):
+    """A frame with `number` as black and white blocks along its upper edge."""
+    image = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8) if picture is None else cv2.resize(picture, SIZE)
+    for bit in range(BITS):
+        image[:BLOCK, bit * BLOCK : (bit + 1) * BLOCK] = 255 if number >> bit & 1 else 0
+    return image
+
+
+def number_of(image):
+    """What `numbered` wrote."""
+    blocks = image[:BLOCK].reshape(BLOCK, BITS, BLOCK, -1).mean(axis=(0, 2, 3))
+    return sum(1 << bit for bit, level in enumerate(blocks) if level > 127)
+
+
+class MjpegServer:
+    """Serves until it is closed; `sent` is the number of the newest frame that went out."""
+
+    def __init__(self, port=0, rate=25, picture=None, password=None):
+        self.rate, self.picture, self.password = rate, picture, password
+        self.sent = 0
+        self.stalled = threading.Event()
+        self.garbage = threading.Event()
+        self._connections = set()
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    @property
+    def port(self):
+        return self._server.server_address[1]
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}/stream.mjpg"
+
+    def close(self):
+        """As a camera whose plug is pulled: connections end, and no new one is taken."""
+        self._server.shutdown()
+        self._server.server_close()
+        for connection in list(self._connections):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+
+    def _handler(server):  # noqa: N805 (the handler has a self of its own)
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                if self.path != "/stream.mjpg":
+                    self.send_error(404)
+                    return
+                if server.password is not None:
+                    given = self.headers.get("Authorization", "").removeprefix("Basic ")
+                    if base64.b64decode(given).decode().partition(":")[2] != server.password:
+                        self.send_response(401)
+                        self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+                        self.end_headers()
+                        return
+                server._connections.add(self.connection)
+                try:
+                    self._stream()
+                except OSError:  # the client left
+                    pass
+                finally:
+                    server._connections.discard(self.connection)
+
+            def _stream(self):
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+                self.end_headers()
+                while True:
+                    if not server.stalled.is_set():
+                        server.sent += 1
+                        content = cv2.imencode(".jpg", numbered(server.sent, server.picture))[1].tobytes()
+                        if server.garbage.is_set():
+                            content = content[: len(content) // 3] + bytes(200)
+                        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
+                        self.wfile.write(head.encode() + content + b"\r\n")
+                    time.sleep(1 / server.rate)
+
+        return Handler
