@@ -133,9 +133,7 @@ class Camera:
                     self._play(source)
                 finally:
                     source.close()
-                says = (
-                    f"{self._name} gives no pictures any more" if live else f"{self._name} holds no frame: give another"
-                )
+                says = f"{self._name} gives no pictures{' any more' if live else ': give another'}"
             except CameraError as error:
                 says = str(error)
             played = self._state.frames > before

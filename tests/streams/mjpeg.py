@@ -1,4 +1,4 @@
-"""A camera on the network as many are: JPEG after JPEG over HTTP, on loopback; it can stall, be cut, and send what is none.
+"""A camera on the network as many are: JPEG after JPEG over HTTP, on loopback; it can stall, break and be cut.
 
 Each frame carries its number, so that a test sees which ones arrive and how late.
 """
@@ -6,9 +6,11 @@ Each frame carries its number, so that a test sees which ones arrive and how lat
 from __future__ import annotations
 
 import base64
+import contextlib
 import socket
 import threading
 import time
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
@@ -41,8 +43,8 @@ class MjpegServer:
         self.sent = 0
         self.stalled = threading.Event()
         self.garbage = threading.Event()
-        self._connections = set()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        self.connections = set()
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
@@ -58,48 +60,48 @@ class MjpegServer:
         """As a camera whose plug is pulled: connections end, and no new one is taken."""
         self._server.shutdown()
         self._server.server_close()
-        for connection in list(self._connections):
-            try:
+        for connection in list(self.connections):
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
 
-    def _handler(server):  # noqa: N805 (the handler has a self of its own)
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_):
-                pass
 
-            def do_GET(self):
-                if self.path != "/stream.mjpg":
-                    self.send_error(404)
-                    return
-                if server.password is not None:
-                    given = self.headers.get("Authorization", "").removeprefix("Basic ")
-                    if base64.b64decode(given).decode().partition(":")[2] != server.password:
-                        self.send_response(401)
-                        self.send_header("WWW-Authenticate", 'Basic realm="camera"')
-                        self.end_headers()
-                        return
-                server._connections.add(self.connection)
-                try:
-                    self._stream()
-                except OSError:  # the client left
-                    pass
-                finally:
-                    server._connections.discard(self.connection)
+class Handler(BaseHTTPRequestHandler):
+    """One client of `camera`."""
 
-            def _stream(self):
-                self.send_response(200)
-                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-                self.end_headers()
-                while True:
-                    if not server.stalled.is_set():
-                        server.sent += 1
-                        content = cv2.imencode(".jpg", numbered(server.sent, server.picture))[1].tobytes()
-                        if server.garbage.is_set():
-                            content = content[: len(content) // 3] + bytes(200)
-                        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
-                        self.wfile.write(head.encode() + content + b"\r\n")
-                    time.sleep(1 / server.rate)
+    def __init__(self, camera, *arguments):
+        self.camera = camera
+        super().__init__(*arguments)
 
-        return Handler
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        if self.path != "/stream.mjpg":
+            self.send_error(404)
+        elif not self._may():
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            self.end_headers()
+        else:
+            self.camera.connections.add(self.connection)
+            with contextlib.suppress(OSError):  # the client left
+                self._stream()
+            self.camera.connections.discard(self.connection)
+
+    def _may(self):
+        given = base64.b64decode(self.headers.get("Authorization", "").removeprefix("Basic ")).decode()
+        return self.camera.password in {None, given.partition(":")[2]}
+
+    def _stream(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        while True:
+            if not self.camera.stalled.is_set():
+                self.camera.sent += 1
+                content = cv2.imencode(".jpg", numbered(self.camera.sent, self.camera.picture))[1].tobytes()
+                if self.camera.garbage.is_set():
+                    content = content[: len(content) // 3] + bytes(200)
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
+                self.wfile.write(head.encode() + content + b"\r\n")
+            time.sleep(1 / self.camera.rate)
