@@ -9,7 +9,7 @@ from pathlib import Path
 from reverie.device_runtime import disk, frame_store, probation, store
 from reverie.device_runtime.errors import BundleError, HomeError, ReverieError
 from reverie.device_runtime.frame_store import FrameStore
-from reverie.device_runtime.home import locked, open_home
+from reverie.device_runtime.home import FRAMES_LOCK, locked, open_home
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.probation import Standing
 from reverie.device_runtime.store import Generation
@@ -23,7 +23,11 @@ def roll_back(home: Path, journal: Journal, to: str | None = None, why: str = ""
     StorageError; what was in service then still is.
     """
     journal.require_no_update("and then roll back")
-    return _roll_back(home, journal, to or store.read_generation(home).parent, why)
+    target = _roll_back(home, journal, to or store.read_generation(home).parent, why)
+    if (home / FRAMES_LOCK).exists():
+        with contextlib.suppress(ReverieError, OSError):  # or the next command does it
+            settle_frames(home, journal)
+    return target
 
 
 def roll_back_failing(home: Path, why: str) -> None:

@@ -82,20 +82,21 @@ class BackgroundUpdate:
 
     def _listen(self) -> None:
         said: list[str] = []
-        complaints = threading.Thread(target=_collect, args=(self._process.stderr, said), daemon=True)
-        complaints.start()
         result = None
-        for line in self._process.stdout or ():
-            try:
-                values = json.loads(line)
-            except ValueError:
-                continue
-            if "stage" in values:
-                self._note(values)
-            else:
-                result = values
-        code = self._process.wait()
-        complaints.join()
+        with self._process as process:
+            complaints = threading.Thread(target=_collect, args=(process.stderr, said), daemon=True)
+            complaints.start()
+            for line in process.stdout or ():
+                try:
+                    values = json.loads(line)
+                except ValueError:
+                    continue
+                if "stage" in values:
+                    self._note(values)
+                else:
+                    result = values
+            complaints.join()
+        code = process.returncode
         outcome = "in service" if code == 0 else "stopped" if code in {130, -signal.SIGINT} else "failed"
         ended = _ended(self._home)
         if code and len(ended) > len(self._ended) and ended[-1] == "rejected":

@@ -74,6 +74,8 @@ def command(
             home,
             camera,
             region=source.region,
+            label=label if view == "none" else None,
+            count=count,
             every=every,
             ask_below=ask_below,
             update_after=update_after,
@@ -83,8 +85,6 @@ def command(
         try:
             if label is not None:
                 session.name(label)
-                if view == "none":
-                    session.hold(label, count)
             if view == "terminal":
                 terminal_view.watch(session, label)
             elif view == "window":

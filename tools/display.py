@@ -104,13 +104,13 @@ def _stage_lines(console: Console) -> Listener:
 
 
 def progress_lines() -> Listener:
-    """For other programs: JSON on stdout, ten lines a second at most, and one at the end of each stage."""
-    last = -1.0
+    """For other programs: JSON on stdout, ten lines a second at most, and one at the start and end of each stage."""
+    last, stage = -1.0, ""
 
     def listen(now: Progress) -> None:
-        nonlocal last
-        if now.step == now.steps or now.seconds - last >= 0.1:
-            last = now.seconds
+        nonlocal last, stage
+        if now.stage != stage or now.step == now.steps or now.seconds - last >= 0.1:
+            last, stage = now.seconds, now.stage
             with contextlib.suppress(OSError):  # whoever listened is gone: the update goes on
                 click.echo(json.dumps(dataclasses.asdict(now) | {"left": seconds_left(now)}))
 

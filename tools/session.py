@@ -22,7 +22,7 @@ from reverie.device_runtime import frame_store, transaction
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.camera import Camera
 from reverie.device_runtime.config import IntakeConfig
-from reverie.device_runtime.errors import CameraError, ReverieError
+from reverie.device_runtime.errors import CameraError, FramesError, ReverieError
 from reverie.device_runtime.frame_store import Frame, FrameStore
 from reverie.device_runtime.frames import extend_classes
 from reverie.device_runtime.gate import Gate
@@ -54,6 +54,8 @@ class Session:
         camera: Camera,
         *,
         region: Region | None = None,
+        label: str | None = None,
+        count: int | None = None,
         every: float = 0.5,
         ask_below: float = 0.0,
         update_after: int | None = None,
@@ -63,9 +65,10 @@ class Session:
     ) -> None:
         """Keeps a frame each `every` seconds while a label is held, each one with 0; asks about margins < `ask_below`.
 
+        `label` is held from the first frame on, until `count` are stored.
         `update_after` so many stored frames an update begins. `on_kept` hears of each frame that was to be kept, in a
         thread of the session.
-        Raises HomeError, BundleError, EngineError, BusyError, StorageError.
+        Raises HomeError, BundleError, EngineError, FramesError, BusyError, StorageError.
         """
         self.home, self._region = home, region
         self._camera, self._every, self._ask_below = camera, every, ask_below
@@ -90,6 +93,12 @@ class Session:
         self._trouble = ""
         self._update: BackgroundUpdate | None = None
         self._rate = Rate()
+        if label is not None:
+            try:
+                self.hold(label, count)
+            except FramesError:
+                self._let_go()
+                raise
         self._thread = threading.Thread(target=self._look, name="predict", daemon=True)
         self._thread.start()
 
@@ -212,12 +221,17 @@ class Session:
 
     def close(self) -> None:
         """Let go of camera and home; what is being kept is kept first."""
+        if self._closed.is_set():
+            return
         self._closed.set()
         self._camera.close()
         self._thread.join(timeout=5.0)
+        self._let_go()
+        self.stop_update()
+
+    def _let_go(self) -> None:
         self._keeper.submit(self._opened.close)
         self._keeper.shutdown()
-        self.stop_update()
 
     def _dismiss(self) -> None:
         """The result of the last update is settled."""

@@ -29,6 +29,7 @@ from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.frames import Frames
 from reverie.device_runtime.monitor import StageRecord
 from reverie.device_runtime.promotion import Decision
+from reverie.device_runtime.update import Updated
 
 CUTS = int(os.environ.get("REVERIE_POWER_CUTS", "200"))
 SHUTDOWN = 0x8004587D
@@ -144,7 +145,8 @@ def test_no_power_cut_loses_what_was_synced_or_leaves_half_of_anything(power_dis
                         tell("saved", config.seed, STAGES.index(stage), step)
             changed = {part: {n: w + 1e-3 for n, w in getattr(models, part).items()} for part in PARTS}
             report = SimpleNamespace(to_json=lambda: {"seed": config.seed})
-            return SimpleNamespace(models=replace(models, **changed), report=report)
+            synthesised, references = np.zeros((3, 1, 14, 14), np.float32), np.array([0, 0, 1])
+            return Updated(replace(models, **changed), report, synthesised, references)
 
         transaction.run_update = run_update
         while True:
