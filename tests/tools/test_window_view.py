@@ -24,8 +24,6 @@ def windows(repository):
     folder = repository / ".opencv-window"
     missing = [name for name in NEEDED if shutil.which(name) is None]
     missing += [] if folder.is_dir() else ["make .opencv-window"]
-        [] if folder.is_dir() else ["make .opencv-window"]
-    )
     if missing and os.environ.get("CI"):
         pytest.fail(f"CI installs {', '.join(missing)}")
     if missing:
