@@ -14,6 +14,9 @@ import pytest
 
 from reverie.device_runtime import frame_store
 
+xdisplay = pytest.importorskip("Xlib.display")
+event = pytest.importorskip("Xlib.protocol.event")
+
 NEEDED = ("Xvfb", "xdotool", "import")
 RUN = "from reverie.tools.cli import main; main()"
 
@@ -83,6 +86,17 @@ def until(condition, seconds=30):
         time.sleep(0.1)
 
 
+def press_close(display, number):
+    """What a window manager sends when somebody presses the X of a window."""
+    server = xdisplay.Display(display)
+    window = server.create_resource_object("window", number)
+    delete = [server.intern_atom("WM_DELETE_WINDOW"), 0, 0, 0, 0]
+    message = event.ClientMessage(window=window, client_type=server.intern_atom("WM_PROTOCOLS"), data=(32, delete))
+    window.send_event(message)
+    server.flush()
+    server.close()
+
+
 def stored(home):
     with frame_store.opened(home) as frames:
         return [frame.label for frame in frames.stored()]
@@ -108,10 +122,10 @@ def test_the_window_shows_the_picture_and_takes_the_same_keys(window, home, tmp_
 
 
 def test_a_window_that_is_closed_ends_the_command(window, home):
-    process, do, _ = window
+    process, do, environment = window
     do("key", "2")
     until(lambda: stored(home) == ["t-shirt"])
-    do("search", "--name", "^Reverie$", "windowquit")
+    press_close(environment["DISPLAY"], int(do("search", "--name", "^Reverie$").split()[0]))
     assert process.wait(timeout=60) == 0
     assert "1 frames kept" in process.stdout.read()
 
