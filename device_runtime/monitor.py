@@ -156,12 +156,19 @@ class Monitor:
 
 def peak_memory() -> int:
     """Peak resident bytes of this process since the last reset, 0 where the system does not tell."""
-    try:
+    return _memory("VmHWM:")
+
+
+def resident_memory() -> int:
+    """Resident bytes of this process, 0 where the system does not tell."""
+    return _memory("VmRSS:")
+
+
+def _memory(name: str) -> int:
+    with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(name):
                 return int(line.split()[1]) * 1024
-    except OSError:
-        pass
     return 0
 
 

@@ -158,3 +158,40 @@ def demo_command(data: Path, output: Path, seed: int) -> None:
     from reverie.tools.demo import make_demo
 
     make_demo(data, output, seed, Console())
+
+
+@command.command("live")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--source", required=True, type=click.Path(path_type=Path), help="A video file to predict.")
+@click.option("--frames", required=True, type=click.Path(path_type=Path), help="Class-named folders that are learnt.")
+@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(1), help="To predict without update.")
+@json_option
+def live_command(bundle: Path, source: Path, frames: Path, seconds: float, as_json: bool) -> None:
+    """Frames a second of live prediction, alone and beside an update as a capture starts it."""
+    from reverie.tools.live import measure_live
+
+    figures = measure_live(bundle, source, frames, seconds)
+    if as_json:
+        click.echo(json.dumps(figures))
+        return
+    for name in ("alone", "beside"):
+        measured = figures[name]
+        words = "without update" if name == "alone" else f"beside an update of {figures['update_seconds']:.0f} s"
+        click.echo(
+            f"{words}: {measured['rate']:.1f} frames/s, {measured['median']:.1f} ms each, "
+            f"95 % within {measured['most']:.1f} ms"
+        )
+    click.echo(f"ratio {figures['ratio']:.2f}; the update ended {figures['outcome']}")
+
+
+@command.command("capture")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--source", required=True, help="As of reverie capture.")
+@click.option("--minutes", default=10.0, show_default=True, type=click.FloatRange(0.1))
+def capture_command(bundle: Path, source: str, minutes: float) -> None:
+    """Memory of a capture that goes on for so long, keeping five frames a second."""
+    from reverie.tools.live import measure_capture
+
+    megabytes = measure_capture(bundle, source, minutes)
+    for tenth, resident in enumerate(megabytes):
+        click.echo(f"after {tenth * minutes / 10:4.1f} min: {resident:.0f} MB")
