@@ -164,6 +164,11 @@ def test_everything_is_done_with_the_keyboard(page):
     page.until(lambda: (s := page.server.state())["counts"].get("cat", 0) + s["set_aside"].get("cat", 0) > before, 5)
     page.driver.find_element(By.ID, "update").send_keys(Keys.ENTER)
     page.until(lambda: page.text("stage").endswith("fine-tune"))
+    assert page.driver.switch_to.active_element.get_attribute("id") == "stop"  # where the other button was
+    kept = page.frames("cat")
+    page.driver.refresh()  # in the middle of it
+    page.until(lambda: page.text("stage").startswith("Stage "), 10)
+    assert page.frames("cat") == kept
     page.find("stop").send_keys(Keys.ENTER)
     page.until(lambda: page.text("outcome") == "Stopped.", 30)
     assert "goes on where it was" in page.text("ready")
@@ -275,6 +280,18 @@ def test_a_camera_that_is_not_there_yet_is_told_and_taken_when_it_comes(driver, 
         page = Page(driver, server)
         page.until(lambda: page.text("camera") == "camera: live", 20)
     page.until(lambda: "trying again" in page.text("camera"), 20)
+
+
+def test_a_page_whose_server_ended_says_so_and_what_to_open_of_the_next_one(driver, serve, cat_clip):
+    server = serve("--source", cat_clip, "--loop")
+    driver.get(server.url)
+    page = Page(driver, server)
+    server.end()
+    page.until(lambda: page.text("camera") == "the box does not answer", 10)
+    page.button("sandal").click()
+    page.until(lambda: page.text("says") == "the box does not answer", 10)
+    serve("--source", cat_clip, "--loop", "--port", server.port)
+    page.until(lambda: "open the address that it printed" in page.text("camera"), 10)
 
 
 def test_behind_a_backbone_the_page_says_that_there_are_no_pictures(driver, serve, backbone_bundle, cat_clip, tmp_path):
