@@ -113,7 +113,8 @@ class Page:
             self._pictures = {key: made for key, made in self._pictures.items() if key[1] == name} | {
                 (kind, name): made
             }
-        return Response(self._pictures[kind, name], media_type="image/png")
+        picture = self._pictures[kind, name]
+        return Response(status_code=404) if picture is None else Response(picture, media_type="image/png")
 
 
 def _state(now: Snapshot) -> dict[str, Any]:

@@ -32,7 +32,7 @@ function element(tag, text = "", properties = {}) {
   return made;
 }
 
-const percent = (share) => (share === null || share === undefined ? "–" : `${Math.round(100 * share)} %`);
+const percent = (share) => (share === null || share === undefined ? "–" : `${Math.round(100 * share)}\u00a0%`);
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 
 // Frames
