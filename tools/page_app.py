@@ -78,7 +78,7 @@ class Page:
         return Starlette(
             routes=[
                 *(Route(path, _file(*FILES[path])) for path in FILES),
-                *(Route(path, answer) for path, answer in answers.items()),
+                *(Route(path, _answered(answer)) for path, answer in answers.items()),
                 *(Route(path, _change(change), methods=["POST"]) for path, change in changes.items()),
             ]
         )
@@ -113,7 +113,8 @@ class Page:
             self._pictures = {key: made for key, made in self._pictures.items() if key[1] == name} | {
                 (kind, name): made
             }
-        return Response(self._pictures[kind, name], media_type="image/png")
+        picture = self._pictures[kind, name]
+        return Response(status_code=404) if picture is None else Response(picture, media_type="image/png")
 
 
 def _state(now: Snapshot) -> dict[str, Any]:
@@ -197,6 +198,18 @@ def _figure(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_figure(part) for part in value)
     return f"{value:.0%}" if isinstance(value, float) else str(value)
+
+
+def _answered(answer: Callable[[Request], Response]) -> Callable[[Request], Response]:
+    """An endpoint that tells something; what cannot be told is said in one line."""
+
+    def endpoint(request: Request) -> Response:
+        try:
+            return answer(request)
+        except ReverieError as error:
+            return JSONResponse({"says": str(error)}, 409)
+
+    return endpoint
 
 
 def _change(change: Callable[[dict[str, Any]], None]) -> Callable[[Request], Any]:

@@ -6,11 +6,13 @@ Origin; answers carry no header that would let them read.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import ipaddress
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
+import h11
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -66,8 +68,9 @@ class Guard:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        refused = self._refusal(scope)
-        await (refused or self._app)(scope, receive, send_guarded)
+        answer = self._refusal(scope) or self._app
+        with contextlib.suppress(h11.LocalProtocolError):  # what came was no HTTP after all, and the server has said so
+            await answer(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope) -> Response | None:
         """What to answer in place of the page; None if it may be had."""
@@ -93,8 +96,8 @@ class Guard:
             return _refused("another site may not change anything")
         if headers.get("content-type", "") != "application/json":
             return _refused("what is asked comes as JSON", 415)
-        length = headers.get("content-length", "")
-        if not length.isdecimal() or int(length) > MOST_BYTES:
+        length = headers.get("content-length", "")  # which says nothing of a body that comes in chunks
+        if "transfer-encoding" in headers or not length.isdecimal() or int(length) > MOST_BYTES:
             return _refused("what is asked is too long", 413)
         return None
 

@@ -70,7 +70,8 @@ def command(
     open_home(home)
     listening = _listen(address, port)
     for name in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.default_int_handler)  # as Ctrl-C
+        if signal.getsignal(name) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(name, signal.default_int_handler)  # as Ctrl-C
     with closing(listening), closing(source.open(patiently=True)) as camera:
         session = Session(
             home,
@@ -102,6 +103,7 @@ def _serve(session: Session, listening: socket.socket, address: str) -> None:
     guarded = Guard(Page(session).app(), token, address, port)
     config = uvicorn.Config(
         guarded,
+        http="h11",
         log_level="error",
         access_log=False,
         server_header=False,

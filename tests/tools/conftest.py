@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from clips import wander, write_clip
+from served import Served, chromium
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +19,44 @@ def cat_clip(tmp_path_factory):
 def rocket_clip(tmp_path_factory):
     """60 frames of a rocket."""
     return write_clip(tmp_path_factory.mktemp("clips") / "rocket.avi", wander("rocket", 60))
+
+
+@pytest.fixture(scope="session")
+def driver():
+    """A browser; one that is missing where everything is tested is a failure."""
+    if not chromium() and not os.environ.get("CI"):
+        pytest.skip("needs Debian's chromium and chromium-driver")
+    from browser import start
+
+    started = start()
+    yield started
+    started.quit()
+
+
+@pytest.fixture
+def serve(home):
+    """Start the server of a home, and end it."""
+    started = []
+
+    def begin(*arguments, at=home):
+        started.append(Served("--home", at, *arguments))
+        return started[-1]
+
+    yield begin
+    for server in started:
+        if server.process.poll() is None:
+            server.end()
+
+
+@pytest.fixture
+def page(driver, serve, cat_clip):
+    """A page that shows a cat; whatever the browser complained about is a failure."""
+    server = serve("--source", cat_clip, "--loop", "--every", "0.05")
+    driver.get_log("browser")  # what pages of servers before said when these had ended
+    driver.get(server.url)
+    from browser import Page
+
+    yield Page(driver, server)
+    driver.get("about:blank")
+    severe = [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+    assert [message for message in severe if "409" not in message] == []  # which is how refusals are answered

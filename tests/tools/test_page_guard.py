@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 import time
@@ -10,6 +9,7 @@ import time
 import pytest
 from served import Served
 
+from reverie.device_runtime import installation
 from reverie.device_runtime.errors import HomeError
 
 pytest.importorskip("starlette")
@@ -35,8 +35,6 @@ CHANGES = (
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, bundle, cat_clip):
-    from reverie.device_runtime import installation
-
     home = tmp_path_factory.mktemp("served") / "home"
     installation.install(bundle, home)
     server = Served("--home", home, "--source", cat_clip, "--loop")
@@ -126,17 +124,44 @@ def test_what_makes_no_sense_is_refused_in_words(served, body):
 
 def test_what_is_too_long_is_refused(served):
     assert served.ask("POST", "/name", b" " * 70_000 + b"{}")[0] == 413
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
-    headers = {
-        "Host": f"127.0.0.1:{served.port}",
-        "Cookie": f"reverie-{served.port}={served.token}",
-        "Origin": f"http://127.0.0.1:{served.port}",
-        "Content-Type": "application/json",
-        "Transfer-Encoding": "chunked",
-    }
-    connection.request("POST", "/name", iter([b"{" + b" " * 70_000]), headers, encode_chunked=True)
-    assert connection.getresponse().status == 413
-    connection.close()
+    long = b"{" + b" " * 70_000 + b"}"
+    for length in ("", "Content-Length: 2\r\n"):  # which is not the length of what comes in chunks
+        head = length + "Transfer-Encoding: chunked\r\n"
+        assert raw(served, head, b"%x\r\n%b\r\n0\r\n\r\n" % (len(long), long)).startswith(b"HTTP/1.1 413 ")
+
+
+def raw(served, head, body):
+    """What the server answers to what no browser would send."""
+    own = f"127.0.0.1:{served.port}"
+    sent = (
+        f"POST /name HTTP/1.1\r\nHost: {own}\r\nCookie: reverie-{served.port}={served.token}\r\n"
+        f"Origin: http://{own}\r\nContent-Type: application/json\r\n{head}\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+        connection.sendall(sent.encode() + body)
+        return connection.recv(1000)
+
+
+def test_what_is_no_http_harms_nobody(bundle, cat_clip, tmp_path):
+    home = tmp_path / "home"
+    installation.install(bundle, home)
+    server = Served("--home", home, "--source", cat_clip, "--loop")
+    for body in (b"no length of a chunk\r\n", b"\xff" * 100 + b"\r\n"):
+        assert raw(server, "Transfer-Encoding: chunked\r\n", body)[:12] in {b"HTTP/1.1 413", b"HTTP/1.1 400"}
+    assert server.ask("GET", "/state")[0] == 200
+    code, _, error = server.end()
+    assert (code, "Traceback" in error) == (0, False)
+
+
+def test_a_generation_that_cannot_be_read_is_told_in_one_line(bundle, cat_clip, tmp_path):
+    home = tmp_path / "home"
+    installation.install(bundle, home)
+    server = Served("--home", home, "--source", cat_clip, "--loop")
+    (home / "generations/0000/generation.json").write_text("{")
+    for path in ("/result", "/generated.png", "/synthesised.png"):
+        status, _, content = server.ask("GET", path)
+        assert (status, "no readable generation 0000" in json.loads(content)["says"]) == (409, True)
+    assert server.end() == (0, "", "for a browser of this machine; Ctrl-C ends it\n")
 
 
 def test_it_listens_on_this_machine_alone(served):

@@ -3,17 +3,27 @@
 const $ = (id) => document.getElementById(id);
 const HOLD_AFTER = 350; // milliseconds after which a press is a hold
 const RENEW = 500; // a hold ends on the box unless it is renewed, so that a lost page keeps nothing
+const LOST = "the box does not answer";
+const OTHER = "reverie serve was started again: open the address that it printed";
 let state = null;
 let shownResult = "";
 let settled = 0; // how often somebody accepted or rolled back
 
 async function send(path, body = {}) {
-  const answer = await fetch(path, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
-  });
-  $("says").textContent = answer.ok ? "" : (await answer.json()).says;
-  if (answer.ok && path !== "/hold") await refresh();
-  return answer.ok;
+  let says = LOST;
+  try {
+    const answer = await fetch(path, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+    });
+    says = answer.status === 403 ? OTHER : (await answer.json()).says;
+  } catch { /* it is not there: LOST */ }
+  tell("says", says);
+  if (says === "" && path !== "/hold") await refresh();
+  return says === "";
+}
+
+function tell(id, text) { // a screen reader speaks whatever is set, changed or not
+  if ($(id).textContent !== text) $(id).textContent = text;
 }
 
 function element(tag, text = "", properties = {}) {
@@ -22,7 +32,7 @@ function element(tag, text = "", properties = {}) {
   return made;
 }
 
-const percent = (share) => (share === null || share === undefined ? "–" : `${Math.round(100 * share)} %`);
+const percent = (share) => (share === null || share === undefined ? "–" : `${Math.round(100 * share)}\u00a0%`);
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 
 // Frames
@@ -39,7 +49,7 @@ async function watch() {
         $("frame").src = URL.createObjectURL(await answer.blob());
         await $("frame").decode().catch(() => {});
         if (before) URL.revokeObjectURL(before);
-      }
+      } else if (!answer.ok) await pause(1000);
     } catch { await pause(1000); }
     await pause(Math.max(0, 66 - (performance.now() - began)));
     while (document.hidden) await pause(300);
@@ -51,13 +61,12 @@ const pause = (milliseconds) => new Promise((resume) => setTimeout(resume, milli
 // State
 
 async function refresh() {
-  try {
-    const answer = await fetch("/state");
-    if (!answer.ok) throw new Error();
+  const answer = await fetch("/state").catch(() => null);
+  if (answer?.ok) {
     state = await answer.json();
     show();
-  } catch {
-    $("camera").textContent = "the box does not answer";
+  } else {
+    tell("camera", answer?.status === 403 ? OTHER : LOST);
     $("camera").className = "lost";
   }
 }
@@ -70,8 +79,8 @@ async function follow() {
 }
 
 function show() {
-  $("generation").textContent = `generation ${state.generation}`;
-  $("camera").textContent = `camera: ${state.camera.says}`;
+  tell("generation", `generation ${state.generation}`);
+  tell("camera", `camera: ${state.camera.says}`);
   $("camera").className = state.camera.name;
   $("no-frame").hidden = state.seen.length > 0;
   $("speed").textContent = state.seen.length
@@ -125,6 +134,7 @@ function asking() {
 }
 
 let lastKept = 0;
+let trouble = "";
 function kept() {
   const last = state.last;
   if (last && last.at !== lastKept) {
@@ -136,19 +146,21 @@ function kept() {
       setTimeout(() => $("picture").classList.remove("kept"), 150);
     }
   }
-  if (state.trouble) $("says").textContent = state.trouble;
+  if (state.trouble !== trouble) tell("says", trouble = state.trouble);
 }
 
 // Keeping frames: a press keeps one, a longer one keeps on until it ends
 
 let held = null;
+let holds = Promise.resolve();
+const inTurn = (path, body) => { holds = holds.then(() => send(path, body)); }; // no release before what it ends
 
 function begin(label) {
   if (held) return;
   if (state.asking !== null) { send("/answer", { label }); return; }
   held = { label, timer: 0 };
   send("/keep", { label });
-  const renew = () => { send("/hold", { label }); held.timer = setTimeout(renew, RENEW); };
+  const renew = () => { inTurn("/hold", { label }); held.timer = setTimeout(renew, RENEW); };
   held.timer = setTimeout(renew, HOLD_AFTER);
 }
 
@@ -156,7 +168,7 @@ function end() {
   if (!held) return;
   clearTimeout(held.timer);
   held = null;
-  send("/release");
+  inTurn("/release");
 }
 
 function press(button, label) {
@@ -256,23 +268,24 @@ function update() {
   const now = state.update;
   const running = now !== null && now.outcome === null;
   const stored = Object.values(state.counts).reduce((sum, count) => sum + count, 0);
+  const focus = [$("update"), $("stop")].includes(document.activeElement);
   $("update").hidden = running;
   $("update").disabled = stored === 0 && !state.unfinished;
   $("stop").hidden = !running;
+  if (focus) $(running ? "stop" : "update").focus(); // not on a button that is gone
   $("progress").hidden = now === null;
   $("ready").textContent = running ? "" : state.unfinished ? "An update was interrupted: it goes on where it was." : stored
     ? `${stored} frames are ready to be learnt.` : "Keep frames of something first: at least five of each.";
-  if (now === null) { $("outcome").textContent = ""; return; }
+  if (now === null) { tell("outcome", ""); return; }
   $("stage").textContent = running ? `Stage ${Math.max(STAGES.indexOf(now.stage), 0) + 1} of 6: ${now.stage}` : "";
   $("left").textContent = running && now.left !== null ? (now.left < 5 ? "a few seconds left" : `${clock(now.left)} left`) : "";
   $("share").hidden = !running;
   $("share").value = now.share;
   $("losses").replaceChildren(...STAGES.filter((stage) => now.losses[stage]).map((stage) => curve(stage, now.losses[stage])));
-  $("outcome").textContent = {
-    "in service": "Learnt: the result is in service.", rejected: "Refused, and the one before serves on: ",
-    failed: "It failed, and nothing was changed: ", stopped: "Stopped.",
-  }[now.outcome] ?? "";
-  if (["rejected", "failed"].includes(now.outcome)) $("outcome").textContent += now.says;
+  tell("outcome", {
+    "in service": "Learnt: the result is in service.", rejected: `Refused, and the one before serves on: ${now.says}`,
+    failed: `It failed, and nothing was changed: ${now.says}`, stopped: "Stopped.",
+  }[now.outcome] ?? "");
 }
 
 function curve(stage, losses) {
@@ -300,7 +313,9 @@ async function result() {
   const key = `${state.generation} ${settled} ${state.update?.outcome}`;
   if (key === shownResult) return;
   shownResult = key;
-  const shown = await (await fetch("/result")).json();
+  const answer = await fetch("/result").catch(() => null);
+  if (!answer?.ok) { shownResult = ""; return; } // asked for again
+  const shown = await answer.json();
   $("result").hidden = shown.classes.length === 0;
   $("learnt").replaceChildren(...shown.classes.map((row) => {
     const line = element("tr");
@@ -342,7 +357,9 @@ function sure(question) {
 // Frames and history
 
 async function past() {
-  const { history, frames } = await (await fetch("/past")).json();
+  const answer = await fetch("/past").catch(() => null);
+  if (!answer?.ok) return;
+  const { history, frames } = await answer.json();
   $("history").replaceChildren(...history.map((entry) => {
     const line = element("li");
     line.append(element("time", entry.at), ` ${entry.says}`);
