@@ -215,9 +215,11 @@ def read_report(home: Path, name: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise BundleError(f"{path} is damaged: the generation itself is not affected") from None
+        report = None
+    if not isinstance(report, dict):
+        raise BundleError(f"{path} is damaged: the generation itself is not affected")
     return report
 
 

@@ -35,6 +35,12 @@ WIDTH = 7.2
 """Inches of a plot."""
 MOST_LABELS = 40
 """Beyond which a confusion matrix cannot be read."""
+BESIDE = 14
+"""Up to so many columns, two matrices stand beside each other."""
+LONGEST = 24
+"""Characters of a label in a plot."""
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+"""Without them a drawing names no address but the namespaces of SVG."""
 
 
 def accuracy(classes: list[dict[str, Any]]) -> str:
@@ -51,13 +57,14 @@ def accuracy(classes: list[dict[str, Any]]) -> str:
             if after is not None:
                 label = "after" if _first(axes, "after") else None
                 axes.scatter(after, at, color=AFTER, marker="D", zorder=3, label=label)
-        axes.set_yticks(range(len(classes)), [row["label"] for row in classes])
+        axes.set_yticks(range(len(classes)), [_short(row["label"]) for row in classes])
         axes.set_ylim(len(classes) - 0.5, -0.5)
         axes.set_xlim(-0.02, 1.02)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.set_xlabel("right, of held-out frames")
         axes.grid(axis="x", color=FAINT, linewidth=0.5)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         return _svg(figure)
 
 
@@ -69,8 +76,12 @@ def confusion(counts: dict[str, dict[str, dict[str, int]]]) -> str | None:
     if len(columns) > MOST_LABELS or not columns:
         return None
     with _style():
-        figure = _figure(0.3 * len(rows) + 0.09 * max(map(len, columns)) + 1.1)
-        for axes, (when, table) in zip(figure.subplots(1, 2, sharey=True), counts.items(), strict=True):
+        names = [_short(label) for label in columns]
+        height = (0.3 if len(rows) < BESIDE else 0.2) * len(rows) + 0.09 * max(map(len, names)) + 1.1
+        beside = len(columns) <= BESIDE
+        figure = _figure(height if beside else 2 * height)
+        panels = figure.subplots(1, 2, sharey=True) if beside else figure.subplots(2, 1)
+        for axes, (when, table) in zip(panels, counts.items(), strict=True):
             values = np.array([[table[row].get(column, 0) for column in columns] for row in rows], float)
             shares = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
             axes.imshow(shares, cmap="Greens", vmin=0, vmax=1, aspect="auto")
@@ -78,8 +89,8 @@ def confusion(counts: dict[str, dict[str, dict[str, int]]]) -> str | None:
                 if count:
                     dark = shares[row, column] > 0.5
                     axes.text(column, row, f"{count:.0f}", ha="center", va="center", color="white" if dark else "black")
-            axes.set_xticks(range(len(columns)), columns, rotation=90)
-            axes.set_yticks(range(len(rows)), rows)
+            axes.set_xticks(range(len(columns)), names, rotation=90)
+            axes.set_yticks(range(len(rows)), [_short(label) for label in rows])
             axes.set_title(when)
             axes.set_xlabel("taken for")
         return _svg(figure)
@@ -118,6 +129,10 @@ def cost(stages: dict[str, dict[str, Any]]) -> str:
         return _svg(figure)
 
 
+def _short(label: str) -> str:
+    return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
+
+
 def _first(axes: Axes, label: str) -> bool:
     return label not in axes.get_legend_handles_labels()[1]
 
@@ -135,5 +150,5 @@ def _figure(height: float) -> Figure:
 
 def _svg(figure: Figure) -> str:
     drawn = io.StringIO()
-    figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.savefig(drawn, format="svg", transparent=True, metadata=NO_METADATA)
     return drawn.getvalue()[drawn.getvalue().index("<svg") :]

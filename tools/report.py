@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from reverie.device_runtime.store import Generation
     from reverie.tools.report_page import Shown
 
+UNAFFECTED = "the generation itself is not affected"
+
 
 @click.command("report")
 @home_option
@@ -28,7 +30,7 @@ def command(home: Path, generation: str | None, output: Path | None, include_fra
 
     The file needs nothing else, and holds no frame unless --include-frames.
     """
-    from reverie.device_runtime.errors import HomeError
+    from reverie.device_runtime.errors import BundleError, HomeError
     from reverie.device_runtime.home import open_home
 
     if importlib.util.find_spec("matplotlib") is None:
@@ -37,11 +39,19 @@ def command(home: Path, generation: str | None, output: Path | None, include_fra
     from reverie.tools.report_page import page
 
     open_home(home)
-    name = generation or store.current(home)
+    name = store.current(home) if generation is None else generation
     output = output or Path(f"report-{name}.html")
-    content = page(_gathered(home, name, include_frames=include_frames))
+    shown = _gathered(home, name, include_frames=include_frames)
+    try:
+        content = page(shown)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if not shown.report:
+            raise
+        raise BundleError(f"report.json of generation {name} in {home} is damaged ({error!r}): {UNAFFECTED}") from error
     work = output.with_name(f".{output.name}.partial")
     try:
+        work.unlink(missing_ok=True)
+        work.touch(mode=0o600 if include_frames else 0o666)  # frames are for the owner of the home only
         work.write_text(content, encoding="utf-8")
         work.replace(output)
     except OSError:
