@@ -7,6 +7,7 @@ or, `fast`, each frame as soon as the one before was taken, and none is left out
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -70,6 +71,7 @@ class Camera:
         self._last = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
         self._thread.start()
+        atexit.register(self._leave)
         if patience is not None:
             self._wait_for_opening()
 
@@ -102,11 +104,18 @@ class Camera:
         return self._state.name in {"ended", "failed"}
 
     def close(self) -> None:
-        """Stop reading. A read that does not come back is left to itself."""
+        """Stop reading. Nobody waits here for a read that does not come back, only Python does before it exits."""
         self._stopped.set()
         with self._changed:
             self._changed.notify_all()
         self._thread.join(timeout=1.0)
+        if not self._thread.is_alive():
+            atexit.unregister(self._leave)
+
+    def _leave(self) -> None:
+        """Wait for the thread: one that comes back from OpenCV while Python is taken apart would abort the process."""
+        self.close()
+        self._thread.join(timeout=self._wanted.open_seconds + self._wanted.read_seconds)
 
     def _wait_for_opening(self) -> None:
         with self._changed:

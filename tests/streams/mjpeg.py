@@ -38,8 +38,8 @@ def number_of(image):
 class MjpegServer:
     """Serves until it is closed; `sent` is the number of the newest frame that went out."""
 
-    def __init__(self, port=0, rate=25, picture=None, password=None):
-        self.rate, self.picture, self.password = rate, picture, password
+    def __init__(self, port=0, rate=25, picture=None, password=None, scale=1):
+        self.rate, self.picture, self.password, self.scale = rate, picture, password, scale
         self.sent = 0
         self.stalled = threading.Event()
         self.garbage = threading.Event()
@@ -99,7 +99,10 @@ class Handler(BaseHTTPRequestHandler):
         while True:
             if not self.camera.stalled.is_set():
                 self.camera.sent += 1
-                content = cv2.imencode(".jpg", numbered(self.camera.sent, self.camera.picture))[1].tobytes()
+                image = numbered(self.camera.sent, self.camera.picture)
+                if self.camera.scale != 1:
+                    image = cv2.resize(image, None, fx=self.camera.scale, fy=self.camera.scale)
+                content = cv2.imencode(".jpg", image)[1].tobytes()
                 if self.camera.garbage.is_set():
                     content = content[: len(content) // 3] + bytes(200)
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
