@@ -31,9 +31,12 @@ FORMATS = (
 Nor is an HTTP answer followed that sends elsewhere. One over RTSP is, to rtsp:// alone: OpenCV cannot forbid that.
 """
 
-# Read by OpenCV whenever it opens something. FFmpeg would write to stderr what our errors say, passwords among it.
+# Read by OpenCV whenever it opens something. FFmpeg would write to stderr what our errors say, passwords among it, and
+# would take the environment's proxy, which would see them too.
 os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
-os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"rtsp_transport;tcp|max_redirects;0|format_whitelist;{FORMATS}"
+os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = (
+    f"rtsp_transport;tcp|max_redirects;0|http_proxy;none|format_whitelist;{FORMATS}"
+)
 
 STREAMS = ("rtsp", "rtsps", "http", "https")
 USUAL_RATE = 25.0

@@ -233,6 +233,19 @@ def test_a_device_that_is_no_camera_is_told(tmp_path):
         video_source.open_device(made, Wanted())
 
 
+def test_a_camera_that_may_not_be_opened_says_what_is_missing(tmp_path):
+    device = tmp_path / "video0"
+    device.touch(0o000)
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(CameraError, match=r"video0 may not be opened: .* group video"):
+            video_source.open_device(device, Wanted())
+    finally:
+        os.seteuid(own)
+
+
 NO_NAMES = ["nosuch", "", " ", "-1", "a\0b", "x" * 5000, "ftp://127.0.0.1/a", "file:///etc/passwd", "concat:a|b",
             "pipe:0", "/dev/videos", "/dev/zero"]  # fmt: skip
 

@@ -182,6 +182,23 @@ def test_an_answer_that_sends_elsewhere_is_not_followed(server, status):
     assert server.sent == 0
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_camera_is_not_asked_through_a_proxy(server, monkeypatch, scheme):
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(0.3)
+        for variable in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        if scheme == "http":
+            with closing(Camera(server.url, QUICK)) as camera:
+                assert camera.read(3) is not None
+        else:
+            with pytest.raises(CameraError):
+                Camera(server.url.replace("http", "https"), QUICK)
+        with pytest.raises(TimeoutError):
+            proxy.accept()
+
+
 LEAVES = """
 import sys, time
 from reverie.device_runtime.camera import Camera
