@@ -79,6 +79,21 @@ def test_a_stream_that_stalls_without_closing_is_lost_and_opened_again(server):
         assert until(lambda: camera.read(0.2) is not None and camera.state.name == "live")
 
 
+def test_a_stream_that_trickles_is_lost_as_one_that_stalls(server):
+    with closing(Camera(server.url, QUICK)) as camera:
+        assert camera.read(3) is not None
+        server.trickles.set()
+        assert until(lambda: camera.state.name == "lost" and "trying again" in camera.state.says)
+        server.trickles.clear()
+        assert until(lambda: camera.read(0.2) is not None and camera.state.name == "live")
+
+
+def test_a_server_that_breaks_off_after_every_picture_is_asked_again_and_again(server):
+    server.once.set()
+    with closing(Camera(server.url, QUICK)) as camera:
+        assert until(lambda: camera.read(0.2) is not None and camera.state.frames > 2)
+
+
 def test_pictures_that_are_broken_do_not_end_a_stream(server, capfd):
     with closing(Camera(server.url, QUICK)) as camera:
         assert camera.read(3) is not None

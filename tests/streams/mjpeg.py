@@ -42,6 +42,8 @@ class MjpegServer:
         self.rate, self.picture, self.password, self.scale = rate, picture, password, scale
         self.sent = 0
         self.stalled = threading.Event()
+        self.trickles = threading.Event()
+        self.once = threading.Event()
         self.garbage = threading.Event()
         self.connections = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, self))
@@ -97,7 +99,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
         while True:
-            if not self.camera.stalled.is_set():
+            if self.camera.trickles.is_set():
+                self.wfile.write(b"\0")
+            elif not self.camera.stalled.is_set():
                 self.camera.sent += 1
                 image = numbered(self.camera.sent, self.camera.picture)
                 if self.camera.scale != 1:
@@ -107,4 +111,6 @@ class Handler(BaseHTTPRequestHandler):
                     content = content[: len(content) // 3] + bytes(200)
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
                 self.wfile.write(head.encode() + content + b"\r\n")
+                if self.camera.once.is_set():
+                    return
             time.sleep(1 / self.camera.rate)
