@@ -136,6 +136,7 @@ def _state(now: Snapshot) -> dict[str, Any]:
         "asking": now.asking.number if now.asking else None,
         "last": None if now.last is None else {"label": now.last.label, "reason": now.last.reason, "at": now.last.at},
         "trouble": now.trouble,
+        "unfinished": now.unfinished,
         "update": None
         if update is None
         else {

@@ -101,7 +101,12 @@ def _serve(session: Session, listening: socket.socket, address: str) -> None:
     shown = f"[{address}]" if ":" in address else address
     guarded = Guard(Page(session).app(), token, address, port)
     config = uvicorn.Config(
-        guarded, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=2
+        guarded,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,
     )
     server = uvicorn.Server(config)
     click.echo(f"http://{shown}:{port}/?token={token}")

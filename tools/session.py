@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from reverie.device_runtime import frame_store, transaction
+from reverie.device_runtime import frame_store, store, transaction
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.camera import Camera
 from reverie.device_runtime.config import IntakeConfig
@@ -123,6 +123,7 @@ class Session:
                 last=self._last,
                 trouble=self._trouble,
                 update=self._update.state if self._update is not None else None,
+                unfinished=self._unfinished,
                 generation=generation.name,
                 region=self._region,
             )
@@ -246,6 +247,8 @@ class Session:
 
     def _count(self) -> None:
         self._counts = Counter(frame.label for frame in self._frames.to_learn())
+        being_learnt = {frame.generation for frame in self._frames.stored()}
+        self._unfinished = bool(being_learnt - {None, store.current(self.home)})
 
     def _look(self) -> None:
         """Predict the newest frame again and again."""

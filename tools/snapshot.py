@@ -60,5 +60,7 @@ class Snapshot:
     trouble: str
     """What went wrong last, in words, until something goes right."""
     update: UpdateState | None
+    unfinished: bool
+    """Whether frames are held by an update that runs, or was cut off and can go on."""
     generation: str
     region: Region | None

@@ -12,7 +12,7 @@ async function send(path, body = {}) {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
   });
   $("says").textContent = answer.ok ? "" : (await answer.json()).says;
-  if (answer.ok && path !== "/hold") refresh();
+  if (answer.ok && path !== "/hold") await refresh();
   return answer.ok;
 }
 
@@ -257,10 +257,10 @@ function update() {
   const running = now !== null && now.outcome === null;
   const stored = Object.values(state.counts).reduce((sum, count) => sum + count, 0);
   $("update").hidden = running;
-  $("update").disabled = stored === 0;
+  $("update").disabled = stored === 0 && !state.unfinished;
   $("stop").hidden = !running;
   $("progress").hidden = now === null;
-  $("ready").textContent = running ? "" : stored
+  $("ready").textContent = running ? "" : state.unfinished ? "An update was interrupted: it goes on where it was." : stored
     ? `${stored} frames are ready to be learnt.` : "Keep frames of something first: at least five of each.";
   if (now === null) { $("outcome").textContent = ""; return; }
   $("stage").textContent = running ? `Stage ${Math.max(STAGES.indexOf(now.stage), 0) + 1} of 6: ${now.stage}` : "";
@@ -270,9 +270,9 @@ function update() {
   $("losses").replaceChildren(...STAGES.filter((stage) => now.losses[stage]).map((stage) => curve(stage, now.losses[stage])));
   $("outcome").textContent = {
     "in service": "Learnt: the result is in service.", rejected: "Refused, and the one before serves on: ",
-    failed: "It failed, and nothing was changed: ", stopped: "Stopped. Update now goes on where it was. ",
+    failed: "It failed, and nothing was changed: ", stopped: "Stopped.",
   }[now.outcome] ?? "";
-  if (now.outcome && now.outcome !== "in service") $("outcome").textContent += now.says;
+  if (["rejected", "failed"].includes(now.outcome)) $("outcome").textContent += now.says;
 }
 
 function curve(stage, losses) {

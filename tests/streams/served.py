@@ -1,0 +1,58 @@
+"""`reverie serve` in a process of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from urllib.parse import parse_qs, urlsplit
+
+RUN = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from reverie.tools.cli import main; main()"
+)
+
+
+class Served:
+    """The process, its address, and requests to it."""
+
+    def __init__(self, *arguments):
+        command = [sys.executable, "-c", RUN, "serve", "--port", "0", *map(str, arguments)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.url = self.process.stdout.readline().strip()
+        self.port = urlsplit(self.url).port
+        self.token = parse_qs(urlsplit(self.url).query).get("token", [""])[0]
+
+    def ask(self, method, path, body=None, *, token=True, **headers):
+        """Status, headers and content of an answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        sent = {"Host": f"127.0.0.1:{self.port}"}
+        if token:
+            sent["Cookie"] = f"reverie-{self.port}={self.token}"
+        if body is not None:
+            sent |= {"Content-Type": "application/json", "Origin": f"http://127.0.0.1:{self.port}"}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        connection.request(method, path, content, {name: value for name, value in sent.items() if value is not None})
+        answer = connection.getresponse()
+        found = (answer.status, dict(answer.getheaders()), answer.read())
+        connection.close()
+        return found
+
+    def state(self):
+        """What the page is told."""
+        return json.loads(self.ask("GET", "/state")[2])
+
+    def end(self):
+        """Ctrl-C: exit code and what was said."""
+        self.process.send_signal(signal.SIGINT)
+        out, error = self.process.communicate(timeout=60)
+        return self.process.returncode, out, error
+
+
+def chromium():
+    """Whether there is a browser to test with."""
+    return shutil.which("chromium") is not None and shutil.which("chromedriver") is not None

@@ -1,0 +1,175 @@
+"""Who gets what from the page's server: asked over real sockets, as a browser, another site, another user would."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+
+import pytest
+from served import Served
+
+from reverie.device_runtime.errors import HomeError
+
+pytest.importorskip("starlette")
+
+from reverie.tools.page_guard import loopback
+
+REACHED_BY_OTHERS = ("0.0.0.0", "::", "192.168.1.7", "example.org", "", "2130706433", "127.0.0.1.example")  # noqa: S104
+PATHS = ("/", "/page.js", "/page.css", "/state", "/frame.jpg", "/asked.jpg", "/result", "/past", "/generated.png")
+CHANGES = (
+    "/keep",
+    "/hold",
+    "/release",
+    "/name",
+    "/answer",
+    "/region",
+    "/update",
+    "/stop",
+    "/accept",
+    "/roll-back",
+    "/purge",
+)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, bundle, cat_clip):
+    from reverie.device_runtime import installation
+
+    home = tmp_path_factory.mktemp("served") / "home"
+    installation.install(bundle, home)
+    server = Served("--home", home, "--source", cat_clip, "--loop")
+    while not server.state()["seen"]:
+        time.sleep(0.05)
+    yield server
+    code, _, error = server.end()
+    assert (code, error) == (0, "for a browser of this machine; Ctrl-C ends it\n")
+
+
+def test_the_address_lets_in_once_and_the_token_is_not_in_it_any_more(served):
+    status, headers, _ = served.ask("GET", f"/?token={served.token}", token=False)
+    assert (status, headers["location"]) == (303, "/")
+    cookie = headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert served.ask("GET", "/")[0] == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_nothing_is_had_without_the_token_or_with_another(served, path):
+    for cookie in (None, f"reverie-{served.port}=wrong", f"reverie-{served.port}=", "nonsense;;=\x01"):
+        status, _, content = served.ask("GET", path, token=False, Cookie=cookie)
+        assert status == 403
+        assert content.startswith(b"Reverie: open the address")
+    assert served.ask("GET", f"{path}?token={served.token}", token=False)[0] == (303 if path == "/" else 403)
+    assert served.ask("GET", f"{path}?token=wrong", token=False)[0] == 403
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_another_host_name_is_not_answered_even_with_the_token(served, path):
+    for host in ("evil.example", f"evil.example:{served.port}", "127.0.0.1", f"192.168.1.7:{served.port}", ""):
+        assert served.ask("GET", path, Host=host)[0] == 403
+    assert served.ask("GET", path, Sec_Fetch_Site="cross-site")[0] == 403
+    for host in ("localhost", "127.0.0.1", "[::1]"):
+        assert served.ask("GET", "/state", Host=f"{host}:{served.port}")[0] == 200
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_another_site_changes_nothing(served, path):
+    before = served.state()["counts"]
+    body = {"label": "cat"}
+    for headers in (
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": None},
+        {"Origin": f"https://127.0.0.1:{served.port}"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+        {"Host": "evil.example"},
+    ):
+        assert served.ask("POST", path, body, **headers)[0] == 403
+    assert served.ask("POST", path, body, token=False)[0] == 403
+    assert served.ask("POST", path, b"label=cat", Content_Type="application/x-www-form-urlencoded")[0] == 415
+    assert served.ask("POST", path, b"label=cat", Content_Type="text/plain")[0] == 415
+    assert served.ask("GET", path)[0] == 405
+    for method in ("PUT", "DELETE", "OPTIONS"):
+        assert served.ask(method, path, body)[0] == 405
+    assert served.state()["counts"] == before
+
+
+def test_no_answer_lets_another_site_read_or_frame_it(served):
+    for path in PATHS:
+        _, headers, _ = served.ask("GET", path, Origin="http://evil.example")
+        names = {name.lower() for name in headers}
+        assert not any(name.startswith("access-control") for name in names)
+        assert "server" not in names
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-frame-options"] == "DENY"
+
+
+@pytest.mark.parametrize("body", [
+    b"", b"{", b"[]", b'"a"', b"null", b"{}", b'{"label": 3}', b'{"label": ["cat"]}', b"\xff\xfe", b'{"label": "a/b"}',
+    b'{"region": [1, 2]}', b'{"region": [1, 2, -3, 4]}', b'{"region": "all"}', b'{"region": [0, 0, 99999, 9]}',
+])  # fmt: skip
+def test_what_makes_no_sense_is_refused_in_words(served, body):
+    for path in ("/keep", "/name", "/region"):
+        status, _, content = served.ask("POST", path, body)
+        if path == "/region" and status == 200:  # no region at all is the whole picture
+            continue
+        assert status in {400, 409}, (path, content)
+        assert json.loads(content)["says"]
+    assert served.state()["region"] is None
+
+
+def test_what_is_too_long_is_refused(served):
+    assert served.ask("POST", "/name", b" " * 70_000 + b"{}")[0] == 413
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+    headers = {
+        "Host": f"127.0.0.1:{served.port}",
+        "Cookie": f"reverie-{served.port}={served.token}",
+        "Origin": f"http://127.0.0.1:{served.port}",
+        "Content-Type": "application/json",
+        "Transfer-Encoding": "chunked",
+    }
+    connection.request("POST", "/name", iter([b"{" + b" " * 70_000]), headers, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_it_listens_on_this_machine_alone(served):
+    with socket.create_connection(("127.0.0.1", served.port)):
+        pass
+    own = socket.gethostbyname(socket.gethostname())
+    if not own.startswith("127."):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((own, served.port), timeout=5)
+
+
+@pytest.mark.parametrize("host", REACHED_BY_OTHERS)
+def test_an_address_that_others_reach_is_refused(reverie, home, cat_clip, host):
+    done = reverie("serve", "--home", home, "--source", cat_clip, "--host", host)
+    assert (done.code, done.out, len(done.err.splitlines())) == (1, "", 1)
+    assert "images off the box" in done.err
+
+
+def test_addresses_of_this_machine_are_taken():
+    assert [loopback(host) for host in ("127.0.0.1", "localhost", "::1", "[::1]", "127.0.0.7")] == [
+        "127.0.0.1", "127.0.0.1", "::1", "::1", "127.0.0.7",
+    ]  # fmt: skip
+    with pytest.raises(HomeError):
+        loopback("10.0.0.1")
+
+
+def test_a_port_that_is_taken_is_told(reverie, home, cat_clip, served):
+    done = reverie("serve", "--home", home, "--source", cat_clip, "--port", served.port)
+    assert (done.code, len(done.err.splitlines())) == (1, 1)
+    assert f"port {served.port} of 127.0.0.1 cannot be had" in done.err
+
+
+def test_the_page_holds_no_address_but_its_own(repository):
+    for path in (repository / "tools/page").iterdir():
+        text = path.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "//" not in text.replace("// ", "")
