@@ -100,8 +100,8 @@ class Camera:
 
     @property
     def over(self) -> bool:
-        """Whether no frame will come any more: it ended, or was given up."""
-        return self._state.name in {"ended", "failed"}
+        """Whether no frame will come any more: it ended, was given up or closed."""
+        return self._stopped.is_set() or self._state.name in {"ended", "failed"}
 
     def close(self) -> None:
         """Stop reading. Nobody waits here for a read that does not come back, only Python does before it exits."""
@@ -145,6 +145,8 @@ class Camera:
                 says = f"{self._name} gives no pictures{' any more' if live else ': give another'}"
             except CameraError as error:
                 says = str(error)
+            if self._stopped.is_set():
+                return
             played = self._state.frames > before
             if not live and played:
                 if self._loop:
@@ -168,9 +170,9 @@ class Camera:
             if not source.live and self._fast:
                 self._wait_until_taken()
             elif not source.live:
-                due = max(due + 1 / source.rate, time.monotonic() - 1)
-                self._stopped.wait(max(0.0, due - time.monotonic()))
-            if image is None:
+                self._stopped.wait(min(max(0.0, due - time.monotonic()), threading.TIMEOUT_MAX))
+                due = max(due, time.monotonic() - 1) + 1 / source.rate
+            if image is None or self._stopped.is_set():
                 return
             self._show(image, "live" if source.live else "playing")
 

@@ -101,6 +101,27 @@ def test_a_single_image_is_a_camera_of_one_frame(tmp_path):
         assert [number_of(shot.image) for shot in all_frames(camera)] == [7]
 
 
+@pytest.mark.parametrize("rate", [0.01, 1e-300])
+def test_the_first_frame_of_a_slow_clip_is_there_at_once(clip, rate):
+    with closing(Camera(str(clip), Wanted(rate=rate, open_seconds=1, read_seconds=1))) as camera:
+        assert camera.read(2).number == 1
+        assert camera.read(0.2) is None
+        assert camera.state.name == "live"
+
+
+def test_whoever_reads_a_camera_that_is_closed_gets_no_more(clip):
+    camera = Camera(str(clip), fast=True, loop=True)
+    found = []
+    reader = threading.Thread(target=lambda: found.extend(all_frames(camera)))
+    reader.start()
+    time.sleep(0.1)
+    camera.close()
+    reader.join(5)
+    assert not reader.is_alive()
+    assert found
+    assert camera.over
+
+
 @pytest.mark.parametrize("rate", [0.0, 1e6, 0.001])
 def test_a_file_without_a_rate_that_can_be_plays_at_the_usual_one(clip, monkeypatch, rate):
     monkeypatch.setattr(video_source, "stated_rate", lambda _capture: rate)
