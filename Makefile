@@ -6,6 +6,9 @@ WORKSTATION := .venv-workstation/bin
 DEMO := models/fashion-demo
 DEMO_HOME := .demo-home
 
+# Where the test of the window view finds an OpenCV that has windows; the headless one of the environment has none.
+WINDOWS := .opencv-window
+
 .PHONY: demo test soak check clean box workstation
 
 demo: box
@@ -14,7 +17,7 @@ demo: box
 	@echo "the home is kept: try $(BOX)/reverie status --home $(DEMO_HOME)"
 
 # Tests of crashes and of privacy are about the device half alone: once is enough.
-test: box workstation
+test: box workstation $(WINDOWS)
 	$(BOX)/pip install --quiet --no-warn-conflicts "pytest>=8" "hypothesis>=6"
 	$(BOX)/python -m pytest -m "not workstation"
 	$(WORKSTATION)/python -m pytest --ignore tests/crash --ignore tests/privacy
@@ -45,5 +48,10 @@ workstation: .venv-workstation/installed
 	$(WORKSTATION)/pip install --quiet --editable ".[workstation,test]" --config-settings editable_mode=strict
 	touch $@
 
+$(WINDOWS): .venv-workstation/installed
+	$(WORKSTATION)/pip install --quiet --no-deps --target $@ \
+	  opencv-python==$$($(WORKSTATION)/python -c "from importlib.metadata import version as v; print(v('opencv-python-headless'))")
+	touch $@
+
 clean:
-	rm -rf .venv .venv-workstation $(DEMO_HOME) build
+	rm -rf .venv .venv-workstation $(WINDOWS) $(DEMO_HOME) build

@@ -11,7 +11,7 @@ from reverie.tools.snapshot import Snapshot
 
 KEYS = (
     ("1-9", "keep one as that class"),
-    ("↑ ↓", "choose a class"),
+    ("arrows", "choose a class"),
     ("Enter", "keep one as the class chosen"),
     ("Space", "keep on, or stop"),
     ("n", "name a new class"),
@@ -21,7 +21,7 @@ KEYS = (
     ("?", "these keys"),
     ("q", "leave"),
 )
-NOTHING_CHOSEN = "choose a class first, with its number or ↑ ↓, or name one with n"
+NOTHING_CHOSEN = "choose a class first, with its number or the arrow keys, or name one with n"
 DIGITS = tuple("123456789")
 ENTER, ESCAPE, BACKSPACE, UP, DOWN = "\r", "\x1b", "\x7f", "up", "down"
 """Keys that are no character, as the views report them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import select
 import sys
 import termios
@@ -13,7 +14,10 @@ from contextlib import contextmanager
 
 from reverie.tools.controls import BACKSPACE, DOWN, ENTER, ESCAPE, UP
 
-_SEQUENCES = {"\x1b[A": UP, "\x1b[B": DOWN, "\x1bOA": UP, "\x1bOB": DOWN, "\x1b": ESCAPE}
+_KEY = re.compile(r"\x1b\[[0-9;]*[A-Za-z~]|\x1bO.|.", re.DOTALL)
+_NAMES = {
+    "\x1b[A": UP, "\x1b[B": DOWN, "\x1bOA": UP, "\x1bOB": DOWN, "\x1b": ESCAPE, "\n": ENTER, "\b": BACKSPACE,
+}  # fmt: skip
 
 
 class Keyboard:
@@ -33,12 +37,8 @@ class Keyboard:
             content = b""
         if not content:
             raise EOFError
-        typed = self._decode(content)
-        if typed in _SEQUENCES:
-            return [_SEQUENCES[typed]]
-        if typed.startswith("\x1b"):  # another key that is no character
-            return []
-        return [{"\n": ENTER, "\b": BACKSPACE}.get(key, key) for key in typed]
+        typed = _KEY.findall(self._decode(content))
+        return [_NAMES.get(key, key) for key in typed if key in _NAMES or len(key) == 1]
 
 
 @contextmanager

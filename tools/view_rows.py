@@ -28,7 +28,7 @@ def rows(now: Snapshot, controls: Controls, columns: int, height: int, *, plain:
     """`height` lines of at most `columns` cells, the least important left out; `plain` in ASCII."""
     foot = _foot(controls, columns)
     if controls.helping:
-        told = [_line((f"{key:6}", BOLD), (what, None), columns=columns) for key, what in KEYS]
+        told = [_line((f"{key:7}", BOLD), (what, None), columns=columns) for key, what in KEYS]
         return _filled(told, height, foot)
     head = _head(now, columns)
     seen = _prediction(now, columns, plain=plain)
@@ -93,7 +93,7 @@ def _classes(now: Snapshot, controls: Controls, columns: int, most: int, *, plai
         count = now.counts.get(own, 0)
         state = "keeping" if own == now.holding else "Enter" if own == label else ""
         style = BOLD if own == label else None
-        kept = f"{count:>4} frames" if count else " " * 11
+        kept = f"{count:>4} frame{'s' if count != 1 else ' '}" if count else " " * 11
         lines.append(
             _line((mark, GOOD), (f"{key} ", DIM), (_fitted(own, name), style), (f" {kept} ", None), (state, GOOD),
                   columns=columns)

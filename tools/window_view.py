@@ -51,10 +51,17 @@ def watch(session: Session, label: str | None) -> None:
             code = cv2.waitKeyEx(REFRESH)
             if code >= 0:
                 controls.press(_KEYS.get(code, chr(code) if code < 0xFF00 else ""))
-            if cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
+            if not _is_open():
                 return
     finally:
         cv2.destroyAllWindows()
+
+
+def _is_open() -> bool:
+    try:
+        return cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
+    except cv2.error:  # there is no such window any more
+        return False
 
 
 def drawn(now: Snapshot, controls: Controls) -> np.ndarray:

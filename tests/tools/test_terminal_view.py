@@ -1,0 +1,322 @@
+"""The terminal view: what it says at any size, and a real terminal that it is used in."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import cv2
+import numpy as np
+import pytest
+from clips import wander
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from reverie.device_runtime import frame_store, transaction
+from reverie.device_runtime.camera import CameraState
+from reverie.device_runtime.predictor import Prediction
+from reverie.tools import window_view
+from reverie.tools.background import UpdateState
+from reverie.tools.controls import Controls
+from reverie.tools.snapshot import Kept, Moment, Snapshot
+from reverie.tools.terminal_view import page
+from reverie.tools.view_rows import rows, sparkline
+
+pyte = pytest.importorskip("pyte")
+
+LABELS = (
+    "cup",
+    "[red]box[/red]",
+    "茶碗の蓋を持つ手",
+    "🫖 teapot",
+    "a label of as many as sixty-four characters, the most",
+)
+LEARNT = [{"label": "cup", "before": None, "after": 0.97}, {"label": LABELS[1], "before": 0.5, "after": 1.0}]
+UPDATES = (
+    None,
+    UpdateState(),
+    UpdateState("fine-tune", 30, 200, 0.31, 75.0, {"fine-tune": tuple(1 / n for n in range(1, 99))}),
+    UpdateState(share=1.0, outcome="in service", result={"report": {"classes": LEARNT}}),
+    UpdateState(outcome="rejected", says="generation 0001 was rejected: it is right on 34% of held-out frames"),
+)
+
+
+def snapshot(update=None, labels=LABELS, **changes):
+    probabilities = {label: 1 / 2 ** (at + 1) for at, label in enumerate(labels)}
+    prediction = Prediction(labels[0], 0.5, probabilities)
+    image = next(wander("chelsea", 1))
+    values = {
+        "camera": CameraState("live", "live", 100, 25.0, (240, 200)),
+        "moment": Moment(100, image, image, prediction, "0001", 0.012),
+        "rate": 25.0,
+        "labels": labels,
+        "counts": {labels[0]: 17},
+        "set_aside": {},
+        "holding": None,
+        "suggested": None,
+        "asking": None,
+        "last": Kept(labels[0], "near duplicate", 1.0),
+        "trouble": "",
+        "update": update,
+        "unfinished": False,
+        "generation": "0001",
+        "region": None,
+    }
+    return Snapshot(**values | changes)
+
+
+@given(
+    st.integers(24, 220),
+    st.integers(8, 70),
+    st.sampled_from(UPDATES),
+    st.booleans(),
+    st.sampled_from([None, "", "a name"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_every_row_fits_and_all_rows_are_used(width, height, update, plain, typing, helping, asking):
+    now = snapshot(update)
+    now = snapshot(update, asking=now.moment) if asking else now
+    controls = Controls(None, chosen=LABELS[1], typing=typing, helping=helping)
+    shown = page(now, controls, width, height, plain=plain).plain.split("\n")
+    assert len(shown) == height
+    assert all(cell_len(line) <= width for line in shown)
+    if plain:
+        said = "".join(line for line in shown)
+        assert all(ord(c) < 128 or c in "".join(LABELS) + "…" for c in said)
+
+
+def test_a_narrow_terminal_says_what_counts_and_a_wide_one_shows_the_picture():
+    narrow = page(snapshot(UPDATES[2]), Controls(None), 40, 16, plain=False).plain
+    for words in (
+        "generation 0001",
+        "camera live",
+        "50%",
+        "17 frames",
+        "not kept: near duplicate",
+        "fine-tune",
+        "1:15",
+    ):
+        assert words in narrow, words
+    assert "▀" not in narrow
+    wide = page(snapshot(), Controls(None), 120, 30, plain=False)
+    assert wide.plain.count("▀") > 500
+    colours = {str(span.style) for span in wide.spans}
+    assert len(colours) > 50
+
+
+def test_the_class_that_is_chosen_is_in_sight_however_many_there_are():
+    labels = tuple(f"class {n}" for n in range(60))
+    for chosen in ("class 0", "class 31", "class 59"):
+        shown = rows(snapshot(labels=labels), Controls(None, chosen=chosen), 44, 20, plain=True)
+        assert any(line.plain.startswith(">") and chosen in line.plain for line in shown)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), max_size=50), st.integers(0, 30))
+def test_a_sparkline_is_as_long_as_there_is_room_and_its_lowest_is_lowest(values, columns):
+    line = sparkline(values, columns)
+    newest = values[-columns:] if columns else []
+    assert len(line) == len(newest)
+    if newest and max(newest) > min(newest):
+        assert line[int(np.argmin(newest))] == "▁"
+        assert line[int(np.argmax(newest))] == "█"
+
+
+def test_the_window_shows_the_same_words_and_the_picture():
+    plain = window_view.drawn(snapshot(), Controls(None))
+    assert plain.dtype == np.uint8
+    picture = plain[:, : window_view.PICTURE[0]]
+    small = cv2.resize(picture[: picture.shape[0] - 1], (60, 50))
+    assert small.std() > 30
+    typing = window_view.drawn(snapshot(), Controls(None, typing="mug"))
+    assert (typing[:, window_view.PICTURE[0] :] != plain[:, window_view.PICTURE[0] :]).any()
+
+
+class Terminal:
+    """A command in a real terminal of so many columns and rows, and what that shows."""
+
+    def __init__(self, *arguments, columns=100, lines=30, **environment):
+        self.screen = pyte.Screen(columns, lines)
+        self._stream = pyte.ByteStream(self.screen)
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.before = termios.tcgetattr(slave)
+        self.slave = slave
+        run = "from reverie.tools.cli import main; main()"
+        variables = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"} | environment
+        for name in ("COLUMNS", "LINES", "NO_COLOR"):
+            variables.pop(name, None)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", run, *map(str, arguments)],
+            stdin=slave, stdout=slave, stderr=slave, env=variables, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),  # noqa: PLW1509 (Ctrl-C needs it)
+        )  # fmt: skip
+        os.set_blocking(self.master, False)
+
+    def text(self):
+        """What is on the screen."""
+        try:
+            while content := os.read(self.master, 1 << 16):
+                self._stream.feed(content)
+        except (BlockingIOError, OSError):
+            pass
+        return "\n".join(self.screen.display)
+
+    def until(self, condition, seconds=60):
+        end = time.monotonic() + seconds
+        while not condition(self.text()):
+            assert time.monotonic() < end, self.text()
+            time.sleep(0.05)
+
+    def type(self, keys):
+        os.write(self.master, keys.encode())
+
+    def resize(self, columns, lines):
+        self.screen.resize(lines, columns)
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.process.send_signal(signal.SIGWINCH)
+
+    def end(self):
+        """Exit code, once it has ended."""
+        end = time.monotonic() + 60
+        while self.process.poll() is None and time.monotonic() < end:
+            self.text()
+            time.sleep(0.05)
+        self.text()
+        return self.process.poll()
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.slave)
+        os.close(self.master)
+
+
+@pytest.fixture
+def terminal(home, cat_clip):
+    """Start `reverie capture` in a terminal."""
+    opened = []
+
+    def begin(*arguments, command="capture", **how):
+        opened.append(Terminal(command, "--home", home, "--source", cat_clip, "--loop", *arguments, **how))
+        return opened[-1]
+
+    yield begin
+    for one in opened:
+        one.close()
+
+
+def frames(text, label):
+    """How many the view says there are of a class."""
+    found = re.search(rf"\d {label} +(\d+) frames", text)
+    return int(found[1]) if found else 0
+
+
+def stored(home):
+    with frame_store.opened(home) as frames:
+        return [frame.label for frame in frames.stored()]
+
+
+def test_classes_are_named_and_frames_are_kept_with_single_keys(terminal, home):
+    shown = terminal("--every", "0.05")
+    shown.until(lambda text: "sandal" in text and "%" in text)
+    shown.type("n")
+    shown.until(lambda text: "New class:" in text)
+    shown.type("kat\x7f\x7f\x7fcat\r")
+    shown.until(lambda text: "4 cat" in text)
+    shown.type("\r")
+    shown.until(lambda text: "kept as cat" in text)
+    shown.type("2")
+    shown.until(lambda text: "kept as t-shirt" in text or "not kept" in text)
+    shown.type("\x1b[B")
+    shown.type("\x1b[B")
+    shown.type(" ")
+    shown.until(lambda text: "keeping" in text)
+    shown.until(lambda text: frames(text, "cat") >= 12)
+    shown.type(" ")
+    shown.until(lambda text: "keeping" not in text)
+    shown.type("?")
+    shown.until(lambda text: "choose a class" in text)
+    shown.type("?")
+    shown.until(lambda text: "4 cat" in text)
+    shown.type("q")
+    assert shown.end() == 0
+    assert termios.tcgetattr(shown.slave) == shown.before
+    kept = stored(home)
+    assert kept.count("cat") >= 12
+    assert "frames kept" in shown.text()
+
+
+def test_an_update_is_started_watched_and_interrupted_with_the_view(terminal, home):
+    shown = terminal("--label", "cat", "--every", "0.05")
+    shown.until(lambda text: "cat" in text and "%" in text)
+    shown.type(" ")
+    shown.until(lambda text: frames(text, "cat") >= 10)
+    shown.type(" u")
+    shown.until(lambda text: "Learning: fine-tune" in text and "left" in text and "loss" in text)
+    shown.type("\x03")
+    assert shown.end() == 130
+    assert "go on with: reverie update --home" in shown.text().replace("\n", "")
+    assert "Traceback" not in shown.text()
+    assert termios.tcgetattr(shown.slave) == shown.before
+    assert transaction.look(home)[0][-1].outcome is None
+
+
+def test_what_cannot_be_done_is_said_and_the_view_goes_on(terminal):
+    shown = terminal(columns=60, lines=20)
+    shown.until(lambda text: "sandal" in text)
+    shown.type("na/b\r")
+    shown.until(lambda text: "cannot be a label" in text)
+    shown.type("r")
+    shown.until(lambda text: "y or n" in text)
+    shown.type("y")
+    shown.until(lambda text: "came with the bundle" in text)
+    shown.type("q")
+    assert shown.end() == 0
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(40, 12), (80, 24), (200, 60)])
+def test_a_terminal_of_any_size_shows_it_and_may_be_resized(terminal, columns, lines):
+    shown = terminal(columns=columns, lines=lines)
+    shown.until(lambda text: "sandal" in text and "q leave" in text and "%" in text)
+    assert ("▀" in shown.text()) == (columns > 76)
+    shown.resize(90, 20)
+    shown.until(lambda text: "▀" in text and "q leave" in text)
+    shown.type("q")
+    assert shown.end() == 0
+
+
+def test_a_terminal_without_unicode_shows_it_in_ascii(terminal):
+    shown = terminal(LANG="C", LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    shown.until(lambda text: "sandal" in text and "#" in text)
+    assert "▀" not in shown.text()
+    shown.type("q")
+    assert shown.end() == 0
+
+
+def test_a_terminal_that_is_closed_ends_it_and_loses_nothing(terminal, home):
+    shown = terminal("--label", "cat", "--every", "0.05")
+    shown.until(lambda text: "cat" in text and "%" in text)
+    shown.type(" ")
+    shown.until(lambda text: frames(text, "cat") >= 5)
+    shown.process.send_signal(signal.SIGHUP)
+    assert shown.end() == 130
+    assert len(stored(home)) >= 5
+
+
+def test_predict_of_a_source_in_a_terminal_is_the_same_view(terminal):
+    shown = terminal("--ask-below", "1", command="predict")
+    shown.until(lambda text: "Not sure. What is this?" in text)
+    shown.type("1")
+    shown.until(lambda text: "kept as sandal" in text)
+    shown.type("q")
+    assert shown.end() == 0
