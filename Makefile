@@ -22,9 +22,11 @@ test: box workstation $(WINDOWS)
 	$(BOX)/python -m pytest -m "not workstation"
 	$(WORKSTATION)/python -m pytest --ignore tests/crash --ignore tests/privacy
 
-# Cuts the power of a file system 2,000 times and kills an update at every system call; needs root, takes half an hour.
+# Cuts the power of a file system 2,000 times, kills an update at every system call and watches a stream for ten minutes;
+# needs root, takes 40 minutes.
 soak: workstation
 	REVERIE_POWER_CUTS=2000 REVERIE_EVERY_CALL=1 $(WORKSTATION)/python -m pytest tests/crash/test_power_cuts.py tests/crash/test_killed.py
+	REVERIE_CAMERA_SECONDS=600 $(WORKSTATION)/python -m pytest -s tests/device_runtime/test_camera_memory.py
 
 check: workstation
 	$(WORKSTATION)/ruff check .

@@ -7,6 +7,7 @@ or, `fast`, each frame as soon as the one before was taken, and none is left out
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -70,6 +71,7 @@ class Camera:
         self._last = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
         self._thread.start()
+        atexit.register(self._leave)
         if patience is not None:
             self._wait_for_opening()
 
@@ -98,15 +100,22 @@ class Camera:
 
     @property
     def over(self) -> bool:
-        """Whether no frame will come any more: it ended, or was given up."""
-        return self._state.name in {"ended", "failed"}
+        """Whether no frame will come any more: it ended, was given up or closed."""
+        return self._stopped.is_set() or self._state.name in {"ended", "failed"}
 
     def close(self) -> None:
-        """Stop reading. A read that does not come back is left to itself."""
+        """Stop reading. Nobody waits here for a read that does not come back, only Python does before it exits."""
         self._stopped.set()
         with self._changed:
             self._changed.notify_all()
         self._thread.join(timeout=1.0)
+        if not self._thread.is_alive():
+            atexit.unregister(self._leave)
+
+    def _leave(self) -> None:
+        """Wait for the thread: one that comes back from OpenCV while Python is taken apart would abort the process."""
+        self.close()
+        self._thread.join(timeout=self._wanted.open_seconds + self._wanted.read_seconds)
 
     def _wait_for_opening(self) -> None:
         with self._changed:
@@ -136,6 +145,8 @@ class Camera:
                 says = f"{self._name} gives no pictures{' any more' if live else ': give another'}"
             except CameraError as error:
                 says = str(error)
+            if self._stopped.is_set():
+                return
             played = self._state.frames > before
             if not live and played:
                 if self._loop:
@@ -159,9 +170,9 @@ class Camera:
             if not source.live and self._fast:
                 self._wait_until_taken()
             elif not source.live:
-                due = max(due + 1 / source.rate, time.monotonic() - 1)
-                self._stopped.wait(max(0.0, due - time.monotonic()))
-            if image is None:
+                self._stopped.wait(min(max(0.0, due - time.monotonic()), threading.TIMEOUT_MAX))
+                due = max(due, time.monotonic() - 1) + 1 / source.rate
+            if image is None or self._stopped.is_set():
                 return
             self._show(image, "live" if source.live else "playing")
 

@@ -26,11 +26,17 @@ FORMATS = (
     "asf,avi,flv,gif,h264,hevc,image2,image2pipe,ivf,jpeg_pipe,m4v,matroska,webm,mjpeg,mov,mp4,mpeg,mpegts,mpegvideo,"
     "mpjpeg,ogg,png_pipe,rtp,rtsp,yuv4mpegpipe"
 )
-"""What FFmpeg may read. Playlists are not among it: they name other files of the box, and other servers."""
+"""What FFmpeg may read. Playlists are not among it: they name other files of the box, and other servers.
 
-# Read by OpenCV whenever it opens something. FFmpeg would write to stderr what our errors say, passwords among it.
+Nor is an HTTP answer followed that sends elsewhere. One over RTSP is, to rtsp:// alone: OpenCV cannot forbid that.
+"""
+
+# Read by OpenCV whenever it opens something. FFmpeg would write to stderr what our errors say, passwords among it, and
+# would take the environment's proxy, which would see them too.
 os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
-os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"rtsp_transport;tcp|format_whitelist;{FORMATS}"
+os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = (
+    f"rtsp_transport;tcp|max_redirects;0|http_proxy;none|format_whitelist;{FORMATS}"
+)
 
 STREAMS = ("rtsp", "rtsps", "http", "https")
 USUAL_RATE = 25.0
@@ -71,6 +77,13 @@ def is_live(name: str) -> bool:
 
 def open_source(name: str, wanted: Wanted) -> VideoSource:
     """Open what `name` means. Raises CameraError."""
+    try:
+        return _open(name, wanted)
+    except OSError as error:
+        raise CameraError(f"{name} cannot be opened: {os.strerror(error.errno or 0)}") from None
+
+
+def _open(name: str, wanted: Wanted) -> VideoSource:
     device = _device(name)
     if device is not None:
         return open_device(device, wanted)
@@ -80,7 +93,7 @@ def open_source(name: str, wanted: Wanted) -> VideoSource:
             raise CameraError(f"{name} cannot be opened: a stream begins with {', '.join(s + '://' for s in STREAMS)}")
         return _open_stream(name, wanted)
     path = Path(name)
-    if path.is_dir():
+    if name and path.is_dir():
         return _open_folder(path, wanted)
     if not path.is_file():
         raise CameraError(
@@ -173,6 +186,8 @@ def stated_rate(capture: cv2.VideoCapture) -> float:
 
 
 def _captured(capture: cv2.VideoCapture, *, live: bool, rate: float) -> VideoSource:
+    # Before anything is decoded; a stream may change its size later.
+    _check_size(int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
     bits = 8
 
     def read() -> np.ndarray | None:
@@ -183,16 +198,19 @@ def _captured(capture: cv2.VideoCapture, *, live: bool, rate: float) -> VideoSou
             return None
         if not there or frame is None or not frame.size:
             return None
-        if frame.shape[0] * frame.shape[1] > MAX_PIXELS:
-            raise CameraError(
-                f"a frame has {frame.shape[1]}x{frame.shape[0]} pixels, at most {MAX_PIXELS:,} can be used: "
-                "ask for smaller ones"
-            )
+        _check_size(frame.shape[1], frame.shape[0])
         if frame.dtype != np.uint8:  # cameras of 10, 12 and 14 bits send 16: as many count as were ever seen
             bits = max(bits, int(frame.max()).bit_length())
         return as_bgr(frame, bits)
 
     return VideoSource(live, rate, read, capture.release)
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise CameraError(
+            f"a frame has {width}x{height} pixels, at most {MAX_PIXELS:,} can be used: ask for smaller ones"
+        )
 
 
 def _open_folder(folder: Path, wanted: Wanted) -> VideoSource:

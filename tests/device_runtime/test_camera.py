@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import socket
 import subprocess
 import threading
 import time
+import wave
 from contextlib import closing
 
 import cv2
@@ -98,12 +101,65 @@ def test_a_single_image_is_a_camera_of_one_frame(tmp_path):
         assert [number_of(shot.image) for shot in all_frames(camera)] == [7]
 
 
+@pytest.mark.parametrize("rate", [0.01, 1e-300])
+def test_the_first_frame_of_a_slow_clip_is_there_at_once(clip, rate):
+    with closing(Camera(str(clip), Wanted(rate=rate, open_seconds=1, read_seconds=1))) as camera:
+        assert camera.read(2).number == 1
+        assert camera.read(0.2) is None
+        assert camera.state.name == "live"
+
+
+def test_whoever_reads_a_camera_that_is_closed_gets_no_more(clip):
+    camera = Camera(str(clip), fast=True, loop=True)
+    found = []
+    reader = threading.Thread(target=lambda: found.extend(all_frames(camera)))
+    reader.start()
+    time.sleep(0.1)
+    camera.close()
+    reader.join(5)
+    assert not reader.is_alive()
+    assert found
+    assert camera.over
+
+
 @pytest.mark.parametrize("rate", [0.0, 1e6, 0.001])
 def test_a_file_without_a_rate_that_can_be_plays_at_the_usual_one(clip, monkeypatch, rate):
     monkeypatch.setattr(video_source, "stated_rate", lambda _capture: rate)
     source = video_source.open_source(str(clip), Wanted())
     assert source.rate == video_source.USUAL_RATE
     source.close()
+
+
+@pytest.mark.parametrize(("kind", "shape"), [
+    (np.uint8, (20, 30)), (np.uint16, (20, 30)), (np.uint16, (20, 30, 3)), (np.uint8, (20, 30, 4)),
+    (np.uint8, (1, 99, 3)), (np.uint8, (99, 1, 3)),
+])  # fmt: skip
+def test_images_of_any_depth_and_shape_are_shown_in_eight_bits(tmp_path, kind, shape):
+    level = 90 if kind == np.uint8 else 90 << 8
+    cv2.imwrite(str(tmp_path / "a.png"), np.full(shape, level, kind))
+    for source in (tmp_path, tmp_path / "a.png"):
+        with closing(Camera(str(source), fast=True)) as camera:
+            (shot,) = all_frames(camera)
+        assert (shot.image.shape, shot.image.dtype) == ((*shape[:2], 3), np.uint8)
+        assert set(np.unique(shot.image)) == {90}
+
+
+def test_images_that_go_away_while_a_folder_plays_are_passed_over(tmp_path):
+    for number in range(1, 6):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), numbered(number))
+    with closing(Camera(str(tmp_path), fast=True)) as camera:
+        assert number_of(camera.read(2).image) == 1
+        for number in (4, 5):
+            (tmp_path / f"{number}.png").unlink()
+        assert [number_of(shot.image) for shot in all_frames(camera)] == [2, 3]
+
+
+def test_a_file_that_is_removed_while_it_plays_is_played_to_its_end(clip, tmp_path):
+    own = shutil.copy(clip, tmp_path / "own.avi")
+    with closing(Camera(str(own), fast=True)) as camera:
+        assert camera.read(2) is not None
+        own.unlink()
+        assert len(all_frames(camera)) == 39
 
 
 def test_a_file_of_one_frame_shows_it_and_ends(tmp_path):
@@ -120,12 +176,36 @@ def test_a_file_that_was_cut_off_shows_what_there_is(clip, tmp_path):
     assert numbers == sorted(numbers)
 
 
+def sound():
+    """A tenth of a second of silence, as a WAV file."""
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(1600))
+    return content.getvalue()
+
+
+def recorded(path):
+    """MPEG-4 in MP4, whose index comes last: without it nothing can be played."""
+    made = path.with_name("whole.mp4")
+    writer = cv2.VideoWriter(str(made), cv2.VideoWriter_fourcc(*"mp4v"), 25, (256, 192))
+    for number in range(1, 41):
+        writer.write(numbered(number))
+    writer.release()
+    return made
+
+
 NO_VIDEO = {
     "nothing": lambda path: path,
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("no video", encoding="utf-8"),
     "playlist": lambda path: path.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n", encoding="utf-8"),
     "folder without images": lambda path: path.mkdir(),
+    "pipe": os.mkfifo,
+    "sound alone": lambda path: path.write_bytes(sound()),
+    "end is missing": lambda path: path.write_bytes(recorded(path).read_bytes()[:-300]),
 }
 
 
@@ -174,10 +254,34 @@ def test_a_device_that_is_no_camera_is_told(tmp_path):
         video_source.open_device(made, Wanted())
 
 
-@pytest.mark.parametrize("name", ["nosuch", "ftp://127.0.0.1/a", "concat:a|b", "/dev/videos"])
+def test_a_camera_that_may_not_be_opened_says_what_is_missing(tmp_path):
+    device = tmp_path / "video0"
+    device.touch(0o000)
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(CameraError, match=r"video0 may not be opened: .* group video"):
+            video_source.open_device(device, Wanted())
+    finally:
+        os.seteuid(own)
+
+
+NO_NAMES = ["nosuch", "", " ", "-1", "a\0b", "x" * 5000, "ftp://127.0.0.1/a", "file:///etc/passwd", "concat:a|b",
+            "pipe:0", "/dev/videos", "/dev/zero"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_NAMES, ids=lambda name: name[:12].replace("\0", "0"))
 def test_a_name_that_means_nothing_is_told(name):
-    with pytest.raises(CameraError, match=r"there is no camera, stream|a stream begins with"):
+    with pytest.raises(CameraError, match=r"there is no camera, stream|a stream begins with|File name too long"):
         Camera(name)
+
+
+@given(st.text(max_size=12).filter(lambda name: "://" not in name and not name.isdigit()))
+def test_any_other_name_is_a_path_and_plays_or_is_told(name):
+    if not os.path.exists(f"./{name}".replace("\0", "")):  # noqa: PTH110 (Path would take some of them for others)
+        with pytest.raises(CameraError):
+            video_source.open_source(name, Wanted())
 
 
 def test_closing_does_not_wait_for_a_reader_that_never_reads(clip):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack, closing
@@ -75,6 +77,21 @@ def test_a_stream_that_stalls_without_closing_is_lost_and_opened_again(server):
         assert until(lambda: camera.state.name == "lost")
         server.stalled.clear()
         assert until(lambda: camera.read(0.2) is not None and camera.state.name == "live")
+
+
+def test_a_stream_that_trickles_is_lost_as_one_that_stalls(server):
+    with closing(Camera(server.url, QUICK)) as camera:
+        assert camera.read(3) is not None
+        server.trickles.set()
+        assert until(lambda: camera.state.name == "lost" and "trying again" in camera.state.says)
+        server.trickles.clear()
+        assert until(lambda: camera.read(0.2) is not None and camera.state.name == "live")
+
+
+def test_a_server_that_breaks_off_after_every_picture_is_asked_again_and_again(server):
+    server.once.set()
+    with closing(Camera(server.url, QUICK)) as camera:
+        assert until(lambda: camera.read(0.2) is not None and camera.state.frames > 2)
 
 
 def test_pictures_that_are_broken_do_not_end_a_stream(server, capfd):
@@ -172,13 +189,70 @@ def test_what_a_server_answers_in_place_of_pictures_opens_nothing_else(tmp_path)
             other.accept()
 
 
-class _Answers:
-    """Answers each request with `body`, as a playlist."""
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_an_answer_that_sends_elsewhere_is_not_followed(server, status):
+    head = f"HTTP/1.1 {status} Elsewhere\r\nLocation: {server.url}\r\nContent-Length: 0\r\n\r\n"
+    with closing(_Answers(b"", head)) as sends, pytest.raises(CameraError, match="gives no stream"):
+        Camera(f"http://127.0.0.1:{sends.port}/stream.mjpg", QUICK)
+    assert server.sent == 0
 
-    def __init__(self, body):
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_camera_is_not_asked_through_a_proxy(server, monkeypatch, scheme):
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(0.3)
+        for variable in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        if scheme == "http":
+            with closing(Camera(server.url, QUICK)) as camera:
+                assert camera.read(3) is not None
+        else:
+            with pytest.raises(CameraError):
+                Camera(server.url.replace("http", "https"), QUICK)
+        with pytest.raises(TimeoutError):
+            proxy.accept()
+
+
+LEAVES = """
+import sys, time
+from reverie.device_runtime.camera import Camera
+from reverie.device_runtime.video_source import Wanted
+
+class TakesLong:  # what Python does last, while the thread of the camera comes back
+    def __del__(self, sleep=time.sleep):
+        sleep(3)
+
+camera = Camera(sys.argv[1], Wanted(read_seconds=1.5))
+camera.read(5)
+print("stall", flush=True)
+sys.stdin.readline()
+if sys.argv[2] == "closes":
+    camera.close()
+last = TakesLong()
+"""
+
+
+@pytest.mark.parametrize("how", ["closes", "does not close"])
+def test_a_process_leaves_in_peace_while_a_stream_says_nothing(server, how):
+    command = [sys.executable, "-c", LEAVES, server.url, how]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "stall\n"
+        server.stalled.set()
+        time.sleep(0.2)
+        process.stdin.write("\n")
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+class _Answers:
+    """Answers each request with `body`, as a playlist unless `head` says otherwise."""
+
+    def __init__(self, body, head=None):
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.apple.mpegurl\r\nContent-Length: {len(body)}\r\n\r\n"
+        kind = "application/vnd.apple.mpegurl"
+        head = head or f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         self._content = head.encode() + body
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -234,3 +308,15 @@ def test_an_rtsp_stream_is_read_is_lost_and_is_told(rtsp_server, capfd):
         assert until(lambda: camera.over)
     assert "did not come back" in camera.state.says
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_rtsp_stream_that_stalls_without_closing_is_lost_and_comes_back(rtsp_server):
+    url, process = rtsp_server
+    with closing(Camera(url, QUICK)) as camera:
+        assert camera.read(5) is not None
+        process.send_signal(signal.SIGSTOP)
+        assert until(lambda: camera.state.name == "lost")
+        frames = camera.state.frames
+        process.send_signal(signal.SIGCONT)
+        assert until(lambda: (shot := camera.read(0.2)) is not None and shot.number > frames)
+        assert camera.state.name == "live"

@@ -38,10 +38,12 @@ def number_of(image):
 class MjpegServer:
     """Serves until it is closed; `sent` is the number of the newest frame that went out."""
 
-    def __init__(self, port=0, rate=25, picture=None, password=None):
-        self.rate, self.picture, self.password = rate, picture, password
+    def __init__(self, port=0, rate=25, picture=None, password=None, scale=1):
+        self.rate, self.picture, self.password, self.scale = rate, picture, password, scale
         self.sent = 0
         self.stalled = threading.Event()
+        self.trickles = threading.Event()
+        self.once = threading.Event()
         self.garbage = threading.Event()
         self.connections = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, self))
@@ -97,11 +99,18 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
         while True:
-            if not self.camera.stalled.is_set():
+            if self.camera.trickles.is_set():
+                self.wfile.write(b"\0")
+            elif not self.camera.stalled.is_set():
                 self.camera.sent += 1
-                content = cv2.imencode(".jpg", numbered(self.camera.sent, self.camera.picture))[1].tobytes()
+                image = numbered(self.camera.sent, self.camera.picture)
+                if self.camera.scale != 1:
+                    image = cv2.resize(image, None, fx=self.camera.scale, fy=self.camera.scale)
+                content = cv2.imencode(".jpg", image)[1].tobytes()
                 if self.camera.garbage.is_set():
                     content = content[: len(content) // 3] + bytes(200)
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
                 self.wfile.write(head.encode() + content + b"\r\n")
+                if self.camera.once.is_set():
+                    return
             time.sleep(1 / self.camera.rate)
