@@ -19,7 +19,10 @@ NICENESS = 15
 """So that prediction goes first; a core that it leaves free is the update's all the same."""
 CURVE = 400
 """Points of a stage's loss that are kept; every second one goes whenever there are more."""
-_COMMAND = "from reverie.tools.cli import main; main()"
+_COMMAND = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # ignored under a shell's &, else
+    "from reverie.tools.cli import main; main()"
+)
 
 
 @dataclass(frozen=True)

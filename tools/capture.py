@@ -139,11 +139,10 @@ class _Ended:
             sys.exit(130)
         if now.update is not None and now.update.outcome not in {"in service", "stopped"}:
             raise UpdateError(now.update.says)
-        if self.quiet:
-            return
-        if now.trouble and (count is None or added < count):
-            raise CameraError(f"{now.trouble}; {added} frames were kept")
-        if count is not None and added < count:
+        trouble = now.camera.says if now.camera.name == "failed" else "" if self.quiet else now.trouble
+        if trouble and (count is None or added < count):
+            raise CameraError(f"{trouble}; {added} frames were kept")
+        if not self.quiet and count is not None and added < count:
             raise CameraError(f"{now.camera.says} after {added} of {count} frames of {label}: show more of it")
 
     def _tell_update(self, session: Session, home: Path) -> None:

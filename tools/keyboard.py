@@ -10,7 +10,7 @@ import sys
 import termios
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from reverie.tools.controls import BACKSPACE, DOWN, ENTER, ESCAPE, UP
 
@@ -50,4 +50,5 @@ def opened() -> Iterator[Keyboard]:
         tty.setcbreak(descriptor)
         yield Keyboard(descriptor)
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # it is gone
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -27,21 +27,22 @@ TEXT_COLUMNS = 44
 def watch(session: Session, label: str | None) -> None:
     """Show `session` and do what keys say until somebody leaves, or no frame will come any more.
 
-    Raises CameraError where there is no terminal to read keys from.
+    Raises CameraError where there is no terminal to read keys from, or no longer.
     """
     if not sys.stdin.isatty():
         raise CameraError("there is no terminal to read keys from: give --view none and a --label")
     console = Console()
-    plain = not console.encoding.lower().startswith("utf") or console.color_system is None
+    coloured = console.color_system is not None and not console.no_color
+    plain = not coloured or not console.encoding.lower().startswith("utf")
     controls = Controls(session, chosen=label)
-    with keyboard.opened() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
-        while not controls.leaving and not session.done:
-            live.update(page(session.snapshot, controls, console.width, console.height, plain=plain), refresh=True)
-            try:
+    try:
+        with keyboard.opened() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
+            while not controls.leaving and not session.done:
+                live.update(page(session.snapshot, controls, console.width, console.height, plain=plain), refresh=True)
                 for key in keys.keys(REFRESH):
                     controls.press(key)
-            except EOFError:
-                return
+    except (EOFError, OSError):
+        raise CameraError("the terminal is gone; the frames that were kept are stored") from None
 
 
 def page(now: Snapshot, controls: Controls, width: int, height: int, *, plain: bool) -> Text:

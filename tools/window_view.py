@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from rich.cells import cell_len
 from rich.color import Color
 from rich.style import Style
 from rich.text import Text
@@ -79,18 +80,17 @@ def drawn(now: Snapshot, controls: Controls) -> np.ndarray:
 
 
 def _write(canvas: np.ndarray, line: Text, left: int, top: int) -> None:
-    """Each character in a cell of its own, so that columns stay columns."""
-    for start, end, style in _stretches(line):
-        colour = _colour(style)
-        for at in range(start, end):
-            if line.plain[at] != " ":
-                where = (left + at * CELL, top + LINE - 6)
-                cv2.putText(canvas, line.plain[at], where, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
-
-
-def _stretches(line: Text) -> list[tuple[int, int, Style]]:
-    spans = [(span.start, span.end, span.style if isinstance(span.style, Style) else Style()) for span in line.spans]
-    return spans or [(0, len(line.plain), Style())]
+    """Each character in cells of its own, so that columns stay columns."""
+    colours = [INK] * len(line.plain)
+    for span in line.spans:
+        if isinstance(span.style, Style):
+            colours[span.start : span.end] = [_colour(span.style)] * (span.end - span.start)
+    column = 0
+    for character, colour in zip(line.plain, colours, strict=True):
+        if character != " ":
+            where = (left + column * CELL, top + LINE - 6)
+            cv2.putText(canvas, character, where, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
+        column += cell_len(character)
 
 
 def _colour(style: Style) -> tuple[int, int, int]:

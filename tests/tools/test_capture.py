@@ -18,10 +18,8 @@ from mjpeg import MjpegServer
 from reverie.device_runtime import frame_store, store, transaction
 from reverie.device_runtime.rollback import roll_back
 
-RUN = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from reverie.tools.cli import main; main()"
-)
+AS_STARTED = "from reverie.tools.cli import main; main()"
+RUN = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {AS_STARTED}"
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +36,8 @@ def start():
     """Start a command in a process of its own; what is left of it is ended."""
     started = []
 
-    def begin(*arguments):
-        command = [sys.executable, "-c", RUN, *map(str, arguments)]
+    def begin(*arguments, run=RUN):
+        command = [sys.executable, "-c", run, *map(str, arguments)]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         return started[-1]
 
@@ -170,6 +168,22 @@ def test_an_update_that_is_interrupted_with_the_capture_says_how_to_go_on(home, 
     assert "10 frames kept" in out
     updates, busy = transaction.look(home)
     assert (updates[-1].outcome, busy) == (None, False)
+
+
+def test_an_update_ends_with_a_capture_that_a_script_started_in_the_background(home, cat_clip, start):
+    """A shell lets what it starts with & ignore Ctrl-C, and so what that starts in its turn."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        arguments = ("--loop", "--every", 0, "--label", "cat", "--count", 10, "--update-after", 10)
+        process = start("capture", "--home", home, "--source", cat_clip, *arguments, run=AS_STARTED)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    for line in process.stderr:
+        if line == "update: fine-tune\n":
+            break
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, transaction.look(home)[0][-1].outcome) == (130, None), error
 
 
 def test_an_update_that_fails_after_a_capture_is_an_error(reverie, home, cat_clip):

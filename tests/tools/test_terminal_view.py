@@ -19,6 +19,7 @@ import pytest
 from clips import wander
 from hypothesis import given
 from hypothesis import strategies as st
+from mjpeg import MjpegServer
 from rich.cells import cell_len
 
 from reverie.device_runtime import frame_store, transaction
@@ -141,10 +142,24 @@ def test_the_window_shows_the_same_words_and_the_picture():
     assert (typing[:, window_view.PICTURE[0] :] != plain[:, window_view.PICTURE[0] :]).any()
 
 
+def test_the_window_writes_every_word_and_wide_characters_side_by_side():
+    now, controls = snapshot(), Controls(None)
+    cells = window_view.drawn(now, controls)[:, window_view.PICTURE[0] + 2 * window_view.CELL :]
+    for at, line in enumerate(rows(now, controls, window_view.COLUMNS, window_view.ROWS, plain=True)):
+        column = 0
+        for character in line.plain:
+            wide = cell_len(character)
+            top, left = at * window_view.LINE, column * window_view.CELL
+            cell = cells[top : top + window_view.LINE, left : left + wide * window_view.CELL]
+            if character.isalnum():
+                assert (cell != window_view.PAPER).any(), line.plain
+            column += wide
+
+
 class Terminal:
     """A command in a real terminal of so many columns and rows, and what that shows."""
 
-    def __init__(self, *arguments, columns=100, lines=30, **environment):
+    def __init__(self, *arguments, columns=100, lines=30, errors=None, **environment):
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
         self.master, slave = pty.openpty()
@@ -152,12 +167,12 @@ class Terminal:
         self.before = termios.tcgetattr(slave)
         self.slave = slave
         run = "from reverie.tools.cli import main; main()"
-        variables = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"} | environment
+        variables = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
         for name in ("COLUMNS", "LINES", "NO_COLOR"):
             variables.pop(name, None)
         self.process = subprocess.Popen(
             [sys.executable, "-c", run, *map(str, arguments)],
-            stdin=slave, stdout=slave, stderr=slave, env=variables, start_new_session=True,
+            stdin=slave, stdout=slave, stderr=errors or slave, env=variables | environment, start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),  # noqa: PLW1509 (Ctrl-C needs it)
         )  # fmt: skip
         os.set_blocking(self.master, False)
@@ -185,6 +200,12 @@ class Terminal:
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.process.send_signal(signal.SIGWINCH)
 
+    def hang_up(self):
+        """Close it under the command."""
+        os.close(self.slave)
+        os.close(self.master)
+        self.slave = self.master = None
+
     def end(self):
         """Exit code, once it has ended."""
         end = time.monotonic() + 60
@@ -197,8 +218,8 @@ class Terminal:
     def close(self):
         self.process.kill()
         self.process.wait()
-        os.close(self.slave)
-        os.close(self.master)
+        if self.master is not None:
+            self.hang_up()
 
 
 @pytest.fixture
@@ -206,8 +227,9 @@ def terminal(home, cat_clip):
     """Start `reverie capture` in a terminal."""
     opened = []
 
-    def begin(*arguments, command="capture", **how):
-        opened.append(Terminal(command, "--home", home, "--source", cat_clip, "--loop", *arguments, **how))
+    def begin(*arguments, command="capture", source=None, **how):
+        shown = (cat_clip, "--loop") if source is None else (source,)
+        opened.append(Terminal(command, "--home", home, "--source", *shown, *arguments, **how))
         return opened[-1]
 
     yield begin
@@ -311,6 +333,38 @@ def test_a_terminal_that_is_closed_ends_it_and_loses_nothing(terminal, home):
     shown.process.send_signal(signal.SIGHUP)
     assert shown.end() == 130
     assert len(stored(home)) >= 5
+
+
+def test_a_terminal_that_is_gone_ends_it_without_a_traceback(terminal, home, tmp_path):
+    """Its window is closed: nothing can be written to it any more, and its settings are gone."""
+    with (tmp_path / "errors").open("w+") as errors:
+        shown = terminal("--label", "cat", "--every", "0.05", errors=errors)
+        shown.until(lambda text: "cat" in text and "%" in text)
+        shown.type(" ")
+        shown.until(lambda text: frames(text, "cat") >= 5)
+        shown.hang_up()
+        assert shown.process.wait(timeout=60) in {1, 130}
+        errors.seek(0)
+        assert "Traceback" not in errors.read()
+    assert len(stored(home)) >= 5
+
+
+@pytest.mark.parametrize("command", ["capture", "predict"])
+def test_a_camera_that_does_not_come_back_ends_the_view_with_the_reason(terminal, command):
+    server = MjpegServer(picture=cv2.resize(next(wander("chelsea", 1)), (256, 192)))
+    shown = terminal("--patience", "1", command=command, source=server.url)
+    shown.until(lambda text: "camera live" in text and "%" in text)
+    server.close()
+    assert shown.end() == 1
+    assert "did not come back" in shown.text().replace("\n", "")
+
+
+def test_a_terminal_without_colours_shows_no_picture_of_them(terminal):
+    shown = terminal(NO_COLOR="1")
+    shown.until(lambda text: "sandal" in text and "q leave" in text and "%" in text)
+    assert "▀" not in shown.text()
+    shown.type("q")
+    assert shown.end() == 0
 
 
 def test_predict_of_a_source_in_a_terminal_is_the_same_view(terminal):
