@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from contextlib import closing
 
+import cv2
 import pytest
+from mjpeg import PHOTO, MjpegServer
 
 from reverie.device_runtime import frame_store, gathering, installation, transaction
 from reverie.device_runtime.audit import first_broken
@@ -86,3 +88,9 @@ def events():
         return [(entry.event, json.loads(entry.facts)) for entry in log]
 
     return read
+
+
+@pytest.fixture
+def server():
+    with closing(MjpegServer(picture=cv2.imread(str(PHOTO)))) as serving:
+        yield serving

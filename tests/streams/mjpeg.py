@@ -12,10 +12,15 @@ import threading
 import time
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from reverie.device_runtime.video_source import Wanted
+
+QUICK = Wanted(open_seconds=2, read_seconds=1)
+PHOTO = Path(__file__).parents[1] / "photos/coffee.jpg"
 BITS, BLOCK = 16, 16
 SIZE = (BITS * BLOCK, 192)
 """Width and height."""
@@ -33,6 +38,15 @@ def number_of(image):
     """What `numbered` wrote."""
     blocks = image[:BLOCK].reshape(BLOCK, BITS, BLOCK, -1).mean(axis=(0, 2, 3))
     return sum(1 << bit for bit, level in enumerate(blocks) if level > 127)
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
 
 
 class MjpegServer:

@@ -10,10 +10,8 @@ import subprocess
 import sys
 from urllib.parse import parse_qs, urlsplit
 
-RUN = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from reverie.tools.cli import main; main()"
-)
+AS_STARTED = "from reverie.tools.cli import main; main()"
+RUN = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {AS_STARTED}"
 
 
 class Served:

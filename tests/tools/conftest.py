@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 from clips import wander, write_clip
-from served import Served, chromium
+from served import RUN, Served, chromium
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +63,29 @@ def page(driver, serve, cat_clip):
     driver.get("about:blank")
     severe = [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
     assert [message for message in severe if "409" not in message] == []  # which is how refusals are answered
+
+
+@pytest.fixture(autouse=True)
+def _signals():
+    """Commands of this process take them over."""
+    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for name, handler in before.items():
+        signal.signal(name, handler)
+
+
+@pytest.fixture
+def start():
+    """Start a command in a process of its own; what is left of it is ended."""
+    started = []
+
+    def begin(*arguments, run=RUN):
+        command = [sys.executable, "-c", run, *map(str, arguments)]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        with process:
+            pass

@@ -1,11 +1,9 @@
-"""`reverie capture` without a view, and `reverie predict --source`: as programs and shells see them."""
+"""`reverie capture` without a view, as programs and shells see it."""
 
 from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from contextlib import closing
 
@@ -14,38 +12,9 @@ import numpy as np
 import pytest
 from clips import wander, write_clip
 from mjpeg import MjpegServer
+from served import AS_STARTED
 
-from reverie.device_runtime import frame_store, store, transaction
-from reverie.device_runtime.rollback import roll_back
-
-AS_STARTED = "from reverie.tools.cli import main; main()"
-RUN = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {AS_STARTED}"
-
-
-@pytest.fixture(autouse=True)
-def _signals():
-    """Commands of this process take them over."""
-    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}
-    yield
-    for name, handler in before.items():
-        signal.signal(name, handler)
-
-
-@pytest.fixture
-def start():
-    """Start a command in a process of its own; what is left of it is ended."""
-    started = []
-
-    def begin(*arguments, run=RUN):
-        command = [sys.executable, "-c", run, *map(str, arguments)]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.kill()
-        with process:
-            pass
+from reverie.device_runtime import frame_store, transaction
 
 
 def until(condition, seconds=60):
@@ -206,63 +175,6 @@ def test_a_stream_that_is_cut_in_mid_capture_is_waited_for_and_goes_on(home, sta
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
-
-
-def test_every_frame_of_a_source_is_a_line_for_programs(reverie, home, cat_clip):
-    done = reverie("predict", "--home", home, "--source", cat_clip, "--fast", "--json")
-    assert (done.code, done.err) == (0, "")
-    lines = [json.loads(line) for line in done.out.splitlines()]
-    frames = [line for line in lines if "frame" in line]
-    assert [line["frame"] for line in frames] == list(range(1, 61))
-    assert [line["camera"] for line in lines if "camera" in line] == ["live", "ended"]
-    for line in frames:
-        assert line["probability"] == max(line["probabilities"].values())
-        assert (line["generation"], line["ask"]) == ("0000", False)
-        assert line["milliseconds"] > 0
-
-
-def test_unsure_frames_are_marked(reverie, home, cat_clip):
-    done = reverie("predict", "--home", home, "--source", cat_clip, "--fast", "--json", "--ask-below", 1)
-    assert all(line["ask"] for line in map(json.loads, done.out.splitlines()) if "ask" in line)
-    shown = reverie("predict", "--home", home, "--source", cat_clip, "--fast", "--ask-below", 1).out
-    assert "unsure" in shown.splitlines()[0]
-
-
-def test_a_new_generation_is_taken_up_in_mid_stream_and_no_frame_is_left_out(home, cat_clip, models, start):
-    """A program reads the predictions while generations change."""
-    with transaction.changing(home):
-        store.add_generation(home, store.read_generation(home), models, {})
-    process = start("predict", "--home", home, "--source", cat_clip, "--fast", "--loop", "--json")
-    frames, generations = [], []
-    for line in process.stdout:
-        values = json.loads(line)
-        if "frame" not in values:
-            continue
-        frames.append(values["frame"])
-        if values["generation"] not in generations:
-            generations.append(values["generation"])
-        if len(frames) == 50:
-            with transaction.changing(home) as journal:
-                roll_back(home, journal)
-        if len(generations) == 2:
-            break
-    assert generations == ["0001", "0000"]
-    assert frames == list(range(1, len(frames) + 1))
-
-
-def test_a_reader_that_has_enough_ends_the_command_without_words(home, cat_clip, start):
-    process = start("predict", "--home", home, "--source", cat_clip, "--fast", "--loop", "--json")
-    process.stdout.readline()
-    process.stdout.close()
-    assert process.wait(timeout=60) == 1
-    assert process.stderr.read() == ""
-
-
-def test_images_and_a_source_exclude_each_other(reverie, home, cat_clip, test_folder):
-    for arguments in ((), (test_folder, "--source", cat_clip)):
-        done = reverie("predict", "--home", home, *arguments)
-        assert done.code == 2
-        assert "give images or folders, or a --source" in done.err
 
 
 def test_progress_of_an_update_is_lines_and_the_result_is_the_last(home, frames_folder, start):

@@ -6,14 +6,13 @@ import base64
 import json
 import re
 import shutil
-import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html import escape
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
 import pytest
+from html_check import checked, embedded
 
 from reverie.device_runtime import installation, promotion, store, transaction
 from reverie.device_runtime.config import PromotionConfig
@@ -24,63 +23,14 @@ from reverie.device_runtime.preprocess import find_images, image_to_input, input
 from reverie.tools.report_page import Shown, page
 
 pytest.importorskip("matplotlib", reason="plots are made by the extra `report`")
-
 HURRY = ("--max-minutes", "0.00001")
-LENIENT = PromotionConfig(0, -1, label_noise=1, agreement_drop=1, canary_drop=1, collapse=0, latency_ratio=1e9)
-VOID = {"meta", "img", "br", "hr", "link", "input"}
-NAMESPACES = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
 HOSTILE = '<script>alert("1")</script>&amp; \'$x_1$ %s {0}'
 
 
-class WellFormed(HTMLParser):
-    """Fails where an element is closed that is not open; keeps the names of elements, and their attributes."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.names, self.attributes, self.text = [], set(), [], ""
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.names.add(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.names.add(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-
-def checked(text):
-    """The parsed file, which must be whole and ask for nothing."""
-    parsed = WellFormed(text)
-    for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
-        ET.fromstring(svg)  # noqa: S314 (our own)
-    assert set(re.findall(r"https?:[^\s\"'<>)]*", text)) <= NAMESPACES
-    assert not parsed.names & {"script", "link", "iframe", "object", "form"}
-    for name, value in parsed.attributes:
-        assert not name.startswith("on")
-        if name in {"src", "href", "xlink:href"}:
-            assert value.startswith(("data:image/", "#"))
-    return parsed
-
-
-def embedded(text, kind):
-    """The pictures in the file; the drawings have parts of their own."""
-    return [base64.b64decode(found) for found in re.findall(rf"<img src=\"data:image/{kind};base64,([^\"]*)", text)]
-
-
 def learn(reverie, home, frames_folder, monkeypatch, *options):
+    lenient = PromotionConfig(0, -1, label_noise=1, agreement_drop=1, canary_drop=1, collapse=0, latency_ratio=1e9)
     with monkeypatch.context() as patch:
-        patch.setattr(transaction, "decide", lambda figures, _: promotion.decide(figures, LENIENT))
+        patch.setattr(transaction, "decide", lambda figures, _: promotion.decide(figures, lenient))
         done = reverie("update", "--home", home, "--frames", frames_folder, *HURRY, *options)
     assert done.code == 0, done
 
