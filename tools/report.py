@@ -34,7 +34,7 @@ def command(home: Path, generation: str | None, output: Path | None, include_fra
     from reverie.device_runtime.home import open_home
 
     if importlib.util.find_spec("matplotlib") is None:
-        raise HomeError('plots need a package more: pip install "reverie[report]"')
+        raise HomeError("plots need matplotlib: install the extra `report` of Reverie")
     from reverie.device_runtime import store
     from reverie.tools.report_page import page
 

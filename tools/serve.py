@@ -62,7 +62,7 @@ def command(
     from reverie.device_runtime.home import open_home
 
     if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
-        raise HomeError('the page needs two packages more: pip install "reverie[page]"')
+        raise HomeError("the page needs starlette, uvicorn and h11: install the extra `page` of Reverie")
     from reverie.tools.page_guard import loopback
     from reverie.tools.session import Session
 
