@@ -327,7 +327,10 @@ class Session:
         running = self._update is not None and self._update.state.outcome is None
         if not running:
             self._update_at = stored + self._update_after  # if it fails, the frames are still there
-            self.start_update()
+            try:
+                self.start_update()
+            except (ReverieError, OSError) as error:
+                self._trouble = f"no update could be started: {error}"
 
 
 def _encoded(image: np.ndarray) -> bytes:
