@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from reverie.device_runtime.config import IntakeConfig
+from reverie.device_runtime.preprocess import resized_by
 
 UNREADABLE = "unreadable"
 WRONG_SIZE = "wrong size"
@@ -150,7 +151,7 @@ def _seen(image: np.ndarray) -> np.ndarray:
     """Grey levels (H, W), the shorter side at most SIDE."""
     grey = image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
     share = SIDE / min(grey.shape)
-    return grey if share >= 1 else _shrunk(grey, *(max(1, round(n * share)) for n in grey.shape))
+    return grey if share >= 1 else resized_by(grey, share)
 
 
 def _shrunk(image: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -25,17 +25,23 @@ class Prediction(NamedTuple):
     probability: float
     probabilities: dict[str, float]
 
+    def likeliest(self, most: int) -> list[tuple[str, float]]:
+        """At most so many labels with their probabilities, the likeliest first."""
+        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:most]
+
     @property
     def margin(self) -> float:
         """By how much the most likely label leads the next: in [0, 1], 1 where there is but one."""
-        best, *others = sorted(self.probabilities.values(), reverse=True)
-        return best - others[0] if others else 1.0
+        (_, best), *others = self.likeliest(2)
+        return best - others[0][1] if others else 1.0
 
 
 class Loaded(NamedTuple):
     """A generation, ready to predict."""
 
     generation: Generation
+    slots: int
+    """Class slots of its bundle, in use and spare."""
     make_input: InputMaker
     graph: Graph
 
@@ -68,6 +74,11 @@ class Predictor:
     def generation(self) -> Generation:
         """The one that predicts."""
         return self._loaded.generation
+
+    @property
+    def slots(self) -> int:
+        """Class slots that it has, in use and spare."""
+        return self._loaded.slots
 
     def take_up(self) -> bool:
         """Take up a generation that was put into service since; whether that was done now.
@@ -143,4 +154,5 @@ def _load(home: Path, name: str) -> Loaded:
     generation = store.read_generation(home, name)
     bundle = home / "bundles" / generation.bundle
     solver = read_verified(home / "generations" / name, "solver.onnx", generation.files["solver.onnx"])
-    return Loaded(generation, InputMaker(bundle, read_manifest(bundle, generation.bundle)), Graph(solver))
+    manifest = read_manifest(bundle, generation.bundle)
+    return Loaded(generation, manifest.slots, InputMaker(bundle, manifest), Graph(solver))

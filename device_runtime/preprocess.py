@@ -141,6 +141,12 @@ def _scaled(image: np.ndarray, height: int, width: int, how: Preprocessing) -> n
     return np.asarray(cv2.resize(image, (width, height), interpolation=INTERPOLATION[rule]))
 
 
+def resized_by(image: np.ndarray, share: float) -> np.ndarray:
+    """An image whose sides are `share` of those of `image` (H, W) or (H, W, 3), and at least a pixel, by area."""
+    high, wide = (max(1, round(side * share)) for side in image.shape[:2])
+    return np.asarray(cv2.resize(image, (wide, high), interpolation=cv2.INTER_AREA))
+
+
 def image_files(folder: Path) -> list[Path]:
     """The image files directly in `folder`, sorted by name."""
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())

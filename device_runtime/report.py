@@ -65,16 +65,18 @@ def make_report(
         rows = held_out.labels == slot
         inputs = held_out.inputs[rows]
         known = slot < len(previous.classes)
+        right = {}
         for when, models in (("before", previous), ("after", updated)):
             seen = Counter(predict(models, inputs).tolist()) if len(inputs) else Counter[int]()
             confusion[when][updated.classes[slot]] = {models.classes[at]: count for at, count in sorted(seen.items())}
+            right[when] = seen[slot] / len(inputs) if len(inputs) else None
         results.append(
             ClassResult(
                 label=updated.classes[slot],
                 frames=int((live.labels == slot).sum() + rows.sum()),
                 held_out=len(inputs),
-                before=accuracy(previous, inputs, slot) if known and len(inputs) else None,
-                after=accuracy(updated, inputs, slot) if len(inputs) else None,
+                before=right["before"] if known else None,
+                after=right["after"],
             )
         )
     noise, labels = draw_noise(previous, AGREEMENT_SAMPLES, rng_for(config.seed, "agreement"), balance=True)

@@ -210,8 +210,7 @@ def read_report(home: Path, name: str) -> dict[str, Any] | None:
 
     Raises BundleError if it is damaged.
     """
-    found = [home / "generations" / folder / "report.json" for folder in (name, name + REJECTED)]
-    path = found[1] if found[1].exists() else found[0]
+    path = _folder(home, name) / "report.json"
     if not path.exists():
         return None
     try:
@@ -226,9 +225,13 @@ def read_report(home: Path, name: str) -> dict[str, Any] | None:
 def read_picture(home: Path, generation: Generation) -> bytes | None:
     """The PNG file of its synthesised inputs; None where there is none. Raises BundleError if it is damaged."""
     record = generation.files.get(SYNTHESISED)
-    folder = home / "generations" / generation.name
-    folder = folder if folder.exists() else folder.with_name(generation.name + REJECTED)
-    return None if record is None else read_verified(folder, SYNTHESISED, record)
+    return None if record is None else read_verified(_folder(home, generation.name), SYNTHESISED, record)
+
+
+def _folder(home: Path, name: str) -> Path:
+    """Where generation `name` lies, rejected or not."""
+    rejected_folder = home / "generations" / (name + REJECTED)
+    return rejected_folder if rejected_folder.exists() else home / "generations" / name
 
 
 def require_space(home: Path, needed: int) -> None:

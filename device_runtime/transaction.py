@@ -233,8 +233,8 @@ def _add_judged(
     models = updated.models
     if decision.promoted and not decision.generator_promoted:
         models = models.with_generative(previous.generator, previous.discriminator)
-    report = updated.report.to_json() | {"set_aside": set_aside}
-    report |= {"synthesised": [models.classes[slot] for slot in np.unique(updated.references)]}
+    synthesised = [models.classes[slot] for slot in np.unique(updated.references)]
+    report = updated.report.to_json() | {"set_aside": set_aside, "synthesised": synthesised}
 
     def judge(generation: Generation) -> Judgement:
         judged = decision.with_answers(wrong_answers(home, generation, models))

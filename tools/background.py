@@ -48,9 +48,8 @@ class BackgroundUpdate:
     def __init__(self, home: Path, options: Sequence[str] = ()) -> None:
         """`options` of the command are left out where an update goes on that has its own."""
         self._home = home
-        self._ended = _ended(home)
-        updates, _ = transaction.look(home)
-        goes_on = bool(updates) and updates[-1].outcome is None
+        self._before = _outcomes(home)
+        goes_on = self._before[-1:] == [None]
         command = [sys.executable, "-c", _COMMAND, "update", "--home", str(home), "--json", "--progress"]
         self._state = UpdateState()
         self._changed = threading.Condition()
@@ -101,9 +100,10 @@ class BackgroundUpdate:
             complaints.join()
         code = process.returncode
         outcome = "in service" if code == 0 else "stopped" if code in {130, -signal.SIGINT} else "failed"
-        ended = _ended(self._home)
-        if code and len(ended) > len(self._ended) and ended[-1] == "rejected":
-            outcome = "rejected"
+        if code:
+            outcomes = _outcomes(self._home)
+            if outcomes != self._before and outcomes[-1] == "rejected":
+                outcome = "rejected"
         words = said[-1].removeprefix("reverie: ") if said and code else ""
         with self._changed:
             self._state = replace(self._state, outcome=outcome, says=words, result=result, left=None)
@@ -118,9 +118,9 @@ class BackgroundUpdate:
             self._state = replace(self._state, losses=losses, **progress)
 
 
-def _ended(home: Path) -> list[str]:
-    """The outcomes of all updates that ended."""
-    return [update.outcome for update in transaction.look(home)[0] if update.outcome is not None]
+def _outcomes(home: Path) -> list[str | None]:
+    """Of all updates, oldest first; None of one that has not ended."""
+    return [update.outcome for update in transaction.look(home)[0]]
 
 
 def _collect(stream: IO[str] | None, lines: list[str]) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,8 +60,6 @@ def command(
         raise click.UsageError("--json goes with --view none")
     if view == "none" and label is None:
         raise click.UsageError("without a view somebody has to say what is shown: give --label")
-    from contextlib import closing
-
     from reverie.tools import terminal_view, window_view
     from reverie.tools.session import Session
 

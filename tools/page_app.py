@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -21,6 +22,7 @@ from reverie.device_runtime import probation, store, transaction
 from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.errors import FramesError, ReverieError
 from reverie.device_runtime.pictures import SYNTHESISED, picture_of_classes
+from reverie.device_runtime.preprocess import resized_by
 from reverie.tools.region import Region
 from reverie.tools.session import Session
 from reverie.tools.snapshot import Snapshot
@@ -53,8 +55,8 @@ class Page:
 
     def app(self) -> Starlette:
         """The server's application."""
-        changes: dict[str, Callable[[dict[str, Any]], None]] = {
-            "/keep": lambda asked: _done(self._session.keep(_label(asked))),
+        changes: dict[str, Callable[[dict[str, Any]], object]] = {
+            "/keep": lambda asked: self._session.keep(_label(asked)).result(),
             "/hold": lambda asked: self._session.hold(_label(asked), seconds=HOLD_SECONDS),
             "/release": lambda _: self._session.hold(None),
             "/name": lambda asked: self._session.name(_label(asked)),
@@ -88,7 +90,7 @@ class Page:
         after = request.query_params.get("after", "")
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            moment = self._session.snapshot.moment
+            moment = self._session.moment
             if moment is not None and str(moment.number) != after:
                 if self._encoded[0] != moment.number:
                     self._encoded = (moment.number, _jpeg(moment.image))
@@ -120,13 +122,12 @@ class Page:
 def _state(now: Snapshot) -> dict[str, Any]:
     """What the page asks for four times a second."""
     moment, update = now.moment, now.update
-    best = sorted(moment.prediction.probabilities.items(), key=lambda item: -item[1])[:5] if moment else []
     return {
         "generation": now.generation,
         "camera": {"name": now.camera.name, "says": now.camera.says},
         "size": now.camera.size,
         "region": now.region,
-        "seen": best,
+        "seen": moment.prediction.likeliest(5) if moment else [],
         "rate": now.rate,
         "milliseconds": 1000 * moment.seconds if moment else 0.0,
         "labels": now.labels,
@@ -212,12 +213,10 @@ def _answered(answer: Callable[[Request], Response]) -> Callable[[Request], Resp
     return endpoint
 
 
-def _change(change: Callable[[dict[str, Any]], None]) -> Callable[[Request], Any]:
+def _change(change: Callable[[dict[str, Any]], object]) -> Callable[[Request], Any]:
     """An endpoint that does something; what cannot be done is said in one line."""
 
     async def endpoint(request: Request) -> Response:
-        from starlette.concurrency import run_in_threadpool
-
         try:
             asked = await request.json()
             if not isinstance(asked, dict):
@@ -228,10 +227,6 @@ def _change(change: Callable[[dict[str, Any]], None]) -> Callable[[Request], Any
         return JSONResponse({"says": ""})
 
     return endpoint
-
-
-def _done(kept: Any) -> None:
-    kept.result()
 
 
 def _label(asked: dict[str, Any]) -> str:
@@ -262,8 +257,7 @@ def _file(name: str, kind: str) -> Callable[[Request], Response]:
 def _jpeg(image: np.ndarray) -> bytes:
     scale = SHOWN_SIDE / max(image.shape[:2])
     if scale < 1:
-        size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        image = resized_by(image, scale)
     return bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1])
 
 

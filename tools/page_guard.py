@@ -47,13 +47,17 @@ def loopback(host: str) -> str:
     return str(address)
 
 
+def in_address(address: str) -> str:
+    """As it stands in an address, where a colon comes before the port."""
+    return f"[{address}]" if ":" in address else address
+
+
 class Guard:
     """Lets through to `app` what may be asked of it."""
 
     def __init__(self, app: ASGIApp, token: str, address: str, port: int) -> None:
         self._app, self._token = app, token
-        shown = f"[{address}]" if ":" in address else address
-        self._hosts = {f"{name}:{port}" for name in (shown, "localhost", "127.0.0.1", "[::1]")}
+        self._hosts = {f"{name}:{port}" for name in (in_address(address), "localhost", "127.0.0.1", "[::1]")}
         self._cookie = f"reverie-{port}"  # cookies do not tell ports apart
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

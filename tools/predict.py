@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,8 +65,6 @@ def _predict_files(images: tuple[Path, ...], home: Path, as_json: bool) -> None:
 
 def _predict_source(source: Source, home: Path, ask_below: float, as_json: bool) -> None:
     """On a terminal the view of `reverie capture`; elsewhere a line a frame for programs, or a line for each change."""
-    from contextlib import closing
-
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     with closing(source.open()) as camera:
         try:
@@ -78,8 +77,6 @@ def _predict_source(source: Source, home: Path, ask_below: float, as_json: bool)
 
 
 def _watch(camera: Camera, source: Source, home: Path, ask_below: float) -> None:
-    from contextlib import closing
-
     from reverie.device_runtime.errors import CameraError
     from reverie.tools import terminal_view
     from reverie.tools.session import Session

@@ -107,6 +107,7 @@ def _frames(home: Path) -> list[tuple[str, str, bytes]]:
     from reverie.device_runtime import frame_store
     from reverie.device_runtime.errors import FramesError
     from reverie.device_runtime.images import decode_image
+    from reverie.device_runtime.preprocess import resized_by
     from reverie.tools.report_page import THUMBNAIL
 
     found = []
@@ -114,8 +115,6 @@ def _frames(home: Path) -> list[tuple[str, str, bytes]]:
         for frame in frames.frames():
             with suppress(FramesError):
                 image = decode_image(frames.content(frame), frame.file)
-                scale = THUMBNAIL / max(image.shape[:2])
-                size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
-                small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+                small = resized_by(image, THUMBNAIL / max(image.shape[:2]))
                 found.append((frame.label, frame.reason or "", cv2.imencode(".jpg", small)[1].tobytes()))
     return found

@@ -95,11 +95,10 @@ def _serve(session: Session, listening: socket.socket, address: str) -> None:
     import uvicorn
 
     from reverie.tools.page_app import Page
-    from reverie.tools.page_guard import Guard
+    from reverie.tools.page_guard import Guard, in_address
 
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(24)
-    shown = f"[{address}]" if ":" in address else address
     guarded = Guard(Page(session).app(), token, address, port)
     config = uvicorn.Config(
         guarded,
@@ -111,7 +110,7 @@ def _serve(session: Session, listening: socket.socket, address: str) -> None:
         timeout_graceful_shutdown=2,
     )
     server = uvicorn.Server(config)
-    click.echo(f"http://{shown}:{port}/?token={token}")
+    click.echo(f"http://{in_address(address)}:{port}/?token={token}")
     click.echo("for a browser of this machine; Ctrl-C ends it", err=True)
     server.run(sockets=[listening])
 

@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 
 from reverie.device_runtime import frame_store, store, transaction
-from reverie.device_runtime.bundle import read_manifest
 from reverie.device_runtime.camera import Camera
 from reverie.device_runtime.config import IntakeConfig
 from reverie.device_runtime.errors import CameraError, FramesError, ReverieError
@@ -129,6 +128,11 @@ class Session:
             )
 
     @property
+    def moment(self) -> Moment | None:
+        """The newest frame, for who asks for it again and again; `snapshot` has it too."""
+        return self._moment
+
+    @property
     def over(self) -> bool:
         """Whether no frame will come any more."""
         return not self._thread.is_alive()
@@ -153,10 +157,9 @@ class Session:
     def name(self, label: str) -> None:
         """Make `label` one to choose. Raises FramesError if it cannot be one, or no class slot is left for it."""
         check_label(label)
-        generation = self._predictor.generation
-        slots = read_manifest(self.home / "bundles" / generation.bundle, generation.bundle).slots
         with self._lock:
-            extend_classes(generation.classes, tuple(dict.fromkeys([*self._counts, *self._named, label])), slots)
+            labels = tuple(dict.fromkeys([*self._counts, *self._named, label]))
+            extend_classes(self._predictor.generation.classes, labels, self._predictor.slots)
             if label not in self._named:
                 self._named.append(label)
 

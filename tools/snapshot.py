@@ -64,3 +64,8 @@ class Snapshot:
     """Whether frames are held by an update that runs, or was cut off and can go on."""
     generation: str
     region: Region | None
+
+    @property
+    def shown(self) -> Moment | None:
+        """The frame that is asked about, or else the newest."""
+        return self.asking or self.moment

@@ -59,13 +59,12 @@ def page(now: Snapshot, controls: Controls, width: int, height: int, *, plain: b
 
 def _picture(now: Snapshot, columns: int, rows: int) -> list[Text]:
     """The frame in half blocks, two pixels a character."""
-    moment = now.asking or now.moment
-    if moment is None:
+    if now.shown is None:
         return []
-    high, wide = moment.region.shape[:2]
+    high, wide = now.shown.region.shape[:2]
     scale = min(columns / wide, 2 * rows / high)
     size = (max(round(wide * scale), 1), max(round(high * scale) // 2 * 2, 2))
-    small = cv2.resize(moment.region, size, interpolation=cv2.INTER_AREA)[:, :, ::-1]
+    small = cv2.resize(now.shown.region, size, interpolation=cv2.INTER_AREA)[:, :, ::-1]
     margin = " " * (columns - size[0])
     lines = []
     for above, below in zip(small[::2], small[1::2], strict=True):

@@ -58,16 +58,15 @@ def _head(now: Snapshot, columns: int) -> list[Text]:
 
 
 def _prediction(now: Snapshot, columns: int, *, plain: bool) -> list[Text]:
-    """The frame that is asked about, or else the newest, and its three likeliest labels."""
-    moment = now.asking or now.moment
-    if moment is None:
+    """The three likeliest labels of the frame that is shown."""
+    if now.shown is None:
         return [_line(("no frame yet", DIM), columns=columns)]
     asks = [_line(("Not sure. What is this?", ASK), columns=columns)] if now.asking is not None else []
-    return asks + _bars(moment.prediction, columns, plain=plain)
+    return asks + _bars(now.shown.prediction, columns, plain=plain)
 
 
 def _bars(prediction: Prediction, columns: int, *, plain: bool) -> list[Text]:
-    best = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:3]
+    best = prediction.likeliest(3)
     name = min(max(cell_len(label) for label, _ in best), columns // 2)
     full = max(columns - name - 8, 0)
     lines = []

@@ -14,6 +14,7 @@ from rich.style import Style
 from rich.text import Text
 
 from reverie.device_runtime.errors import CameraError
+from reverie.device_runtime.preprocess import resized_by
 from reverie.tools.controls import BACKSPACE, DOWN, ENTER, ESCAPE, UP, Controls
 from reverie.tools.session import Session
 from reverie.tools.snapshot import Snapshot
@@ -68,12 +69,10 @@ def _is_open() -> bool:
 def drawn(now: Snapshot, controls: Controls) -> np.ndarray:
     """The window's content, uint8 (H, W, 3) in BGR order."""
     canvas = np.full((ROWS * LINE, PICTURE[0] + COLUMNS * CELL + 3 * CELL, 3), PAPER, np.uint8)
-    moment = now.asking or now.moment
-    if moment is not None:
-        high, wide = moment.region.shape[:2]
-        scale = min(PICTURE[0] / wide, PICTURE[1] / high)
-        size = (max(round(wide * scale), 1), max(round(high * scale), 1))
-        canvas[: size[1], : size[0]] = cv2.resize(moment.region, size, interpolation=cv2.INTER_AREA)
+    if now.shown is not None:
+        high, wide = now.shown.region.shape[:2]
+        picture = resized_by(now.shown.region, min(PICTURE[0] / wide, PICTURE[1] / high))
+        canvas[: picture.shape[0], : picture.shape[1]] = picture
     for at, line in enumerate(rows(now, controls, COLUMNS, ROWS, plain=True)):
         _write(canvas, line, PICTURE[0] + 2 * CELL, at * LINE)
     return canvas
