@@ -62,7 +62,7 @@ class Predictor:
         self._name = store.current(home)
         self._probation = Probation(home, self._name)
         self._loader = ThreadPoolExecutor(1, "take up")
-        self._loading: Future[Loaded] | None = None
+        self._loading: tuple[str, Future[Loaded]] | None = None
         try:
             self._loaded = _load(home, self._name)
         except (HomeError, BundleError, EngineError) as error:
@@ -91,19 +91,21 @@ class Predictor:
         if self._loading is None:
             serving = store.current(self._home)
             if serving != self._name:
-                self._loading = self._loader.submit(_load, self._home, serving)
+                self._loading = serving, self._loader.submit(_load, self._home, serving)
             return False
-        if not self._loading.done():
+        name, loading = self._loading
+        if not loading.done():
             return False
-        loading, self._loading = self._loading, None
+        self._loading = None
+        if name != store.current(self._home):  # it was left meanwhile, and so was any fault of it
+            return False
         try:
             loaded = loading.result()
         except (HomeError, BundleError, EngineError) as error:
-            serving = store.current(self._home)
-            if Probation(self._home, serving).failed():
+            if Probation(self._home, name).failed():
                 rollback.roll_back_failing(self._home, first_line(error))
             return False
-        self._loaded, self._name = loaded, loaded.generation.name
+        self._loaded, self._name = loaded, name
         self._probation = Probation(self._home, self._name)
         return True
 

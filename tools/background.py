@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,9 +15,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from reverie.device_runtime import transaction
+from reverie.device_runtime.errors import first_line
 
 NICENESS = 15
 """So that prediction goes first; a core that it leaves free is the update's all the same."""
+PATIENCE = 15.0
+"""Seconds for an update that is stopped to end by itself; whatever it was doing, it can be killed and gone on with."""
 CURVE = 400
 """Points of a stage's loss that are kept; every second one goes whenever there are more."""
 _COMMAND = (
@@ -52,6 +56,7 @@ class BackgroundUpdate:
         goes_on = self._before[-1:] == [None]
         command = [sys.executable, "-c", _COMMAND, "update", "--home", str(home), "--json", "--progress"]
         self._state = UpdateState()
+        self._stopped = False
         self._changed = threading.Condition()
         self._process = subprocess.Popen(  # noqa: S603 (our own command)
             command + ([] if goes_on else [*options]),
@@ -73,8 +78,13 @@ class BackgroundUpdate:
 
     def stop(self) -> UpdateState:
         """Let it save nothing more and end; what it saved is gone on with by the next update of this home."""
+        self._stopped = True
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
+        self._listener.join(PATIENCE)
+        if self._listener.is_alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         return self.wait()
 
     def wait(self) -> UpdateState:
@@ -83,6 +93,15 @@ class BackgroundUpdate:
         return self.state
 
     def _listen(self) -> None:
+        try:
+            ended = self._ended()
+        except Exception as error:  # noqa: BLE001 (whoever waits for the end must hear of one)
+            ended = replace(self.state, outcome="failed", says=f"its end could not be read: {first_line(error)}")
+        with self._changed:
+            self._state = replace(ended, left=None)
+
+    def _ended(self) -> UpdateState:
+        """How it ended, once it has."""
         said: list[str] = []
         result = None
         with self._process as process:
@@ -99,14 +118,16 @@ class BackgroundUpdate:
                     result = values
             complaints.join()
         code = process.returncode
-        outcome = "in service" if code == 0 else "stopped" if code in {130, -signal.SIGINT} else "failed"
-        if code:
+        killed = code < 0
+        outcome = "in service" if code == 0 else "stopped" if code == 130 or (killed and self._stopped) else "failed"
+        if code > 0:
             outcomes = _outcomes(self._home)
             if outcomes != self._before and outcomes[-1] == "rejected":
                 outcome = "rejected"
-        words = said[-1].removeprefix("reverie: ") if said and code else ""
-        with self._changed:
-            self._state = replace(self._state, outcome=outcome, says=words, result=result, left=None)
+        words = said[-1].removeprefix("reverie: ") if said and code > 0 else ""
+        if killed:
+            words = f"ended by {signal.Signals(-code).name}; nothing was changed"
+        return replace(self.state, outcome=outcome, says=words, result=result)
 
     def _note(self, now: dict[str, Any]) -> None:
         with self._changed:

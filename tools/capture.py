@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from reverie.tools.ending import end_as_by_ctrl_c
 from reverie.tools.options import Source, ask_option, home_option, json_option, quota_option, source_options
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ def command(
     from reverie.tools.session import Session
 
     ended = _Ended(as_json=as_json, quiet=view != "none")
-    for name in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.default_int_handler)  # as Ctrl-C
+    end_as_by_ctrl_c()
     if view == "window":
         window_view.require_windows()
     with closing(source.open()) as camera:
@@ -89,7 +88,7 @@ def command(
             elif view == "window":
                 window_view.watch(session, label)
             else:
-                _wait(session, source, as_json)
+                _wait(session, source, ended)
         except KeyboardInterrupt:
             ended.interrupted = True
         finally:
@@ -104,6 +103,8 @@ class _Ended:
         self.as_json, self.quiet, self.interrupted = as_json, quiet, False
         self.stored: Counter[str] = Counter()
         self.set_aside: Counter[str] = Counter()
+        self.unheard: OSError | None = None
+        """Why nothing more can be told."""
         self._said: str | None = None
 
     def note(self, kept: Kept) -> None:
@@ -112,10 +113,13 @@ class _Ended:
             self.stored[kept.label] += 1
         else:
             self.set_aside[kept.reason] += 1
-        if self.as_json:
-            click.echo(json.dumps({"label": kept.label, "kept": kept.reason is None, "reason": kept.reason}))
-        elif not self.quiet and kept.reason not in {None, self._said}:
-            click.echo(f"not kept: {kept.reason}")
+        try:
+            if self.as_json:
+                click.echo(json.dumps({"label": kept.label, "kept": kept.reason is None, "reason": kept.reason}))
+            elif not self.quiet and kept.reason not in {None, self._said}:
+                click.echo(f"not kept: {kept.reason}")
+        except OSError as error:  # in a thread of the session, which does not mind who listens
+            self.unheard = error
         self._said = kept.reason
 
     def tell(self, session: Session, label: str | None, count: int | None, home: Path) -> None:
@@ -157,13 +161,18 @@ class _Ended:
             click.echo(f"{home} now serves generation {update.result['name']}")
 
 
-def _wait(session: Session, source: Source, as_json: bool) -> None:
-    """Until as many frames are stored as were wanted, or no more will come; then until the update is done."""
+def _wait(session: Session, source: Source, ended: _Ended) -> None:
+    """Until as many frames are stored as were wanted, or no more will come; then until the update is done.
+
+    Raises BrokenPipeError, OSError if whoever was told of the frames has gone.
+    """
     from reverie.device_runtime.errors import FramesError
 
     useful = time.monotonic()
     stored = -1
     while session.snapshot.holding is not None and not session.over:
+        if ended.unheard is not None:
+            raise ended.unheard
         now = session.snapshot
         if sum(now.counts.values()) != stored:
             stored, useful = sum(now.counts.values()), time.monotonic()
@@ -175,7 +184,7 @@ def _wait(session: Session, source: Source, as_json: bool) -> None:
     session.settle()
     shown = ""
     while (update := session.snapshot.update) is not None and update.outcome is None:
-        if update.stage != shown and not as_json:
+        if update.stage != shown and not ended.as_json:
             click.echo(f"update: {update.stage}", err=True)
             shown = update.stage
         time.sleep(0.1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
 from contextlib import closing
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reverie.tools.ending import end_as_by_ctrl_c
 from reverie.tools.options import Source, ask_option, home_option, json_option, source_options
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _predict_files(images: tuple[Path, ...], home: Path, as_json: bool) -> None:
 
 def _predict_source(source: Source, home: Path, ask_below: float, as_json: bool) -> None:
     """On a terminal the view of `reverie capture`; elsewhere a line a frame for programs, or a line for each change."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    end_as_by_ctrl_c()
     with closing(source.open()) as camera:
         try:
             if as_json or not sys.stdout.isatty() or not sys.stdin.isatty():

@@ -19,11 +19,15 @@ class Region(NamedTuple):
 
 
 def cut(image: np.ndarray, region: Region | None) -> np.ndarray:
-    """That part of an image (H, W, 3); all of it where `region` is None. Raises FramesError if it lies outside."""
+    """That part of an image (H, W, 3); all of it where `region` is None. Raises FramesError if it is empty or lies
+    outside.
+    """
     if region is None:
         return image
     high, wide = image.shape[:2]
-    if region.left + region.width > wide or region.top + region.height > high:
+    if min(region.width, region.height) < 1:
+        raise FramesError(f"the region {','.join(map(str, region))} has no pixel: give another")
+    if min(region) < 0 or region.left + region.width > wide or region.top + region.height > high:
         raise FramesError(
             f"the region {','.join(map(str, region))} lies outside of frames of {wide}x{high} pixels: give another"
         )

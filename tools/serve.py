@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import secrets
-import signal
 import socket
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reverie.tools.ending import end_as_by_ctrl_c
 from reverie.tools.options import Source, ask_option, home_option, quota_option, source_options
 
 if TYPE_CHECKING:
@@ -69,9 +69,7 @@ def command(
     address = loopback(host)
     open_home(home)
     listening = _listen(address, port)
-    for name in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(name) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(name, signal.default_int_handler)  # as Ctrl-C
+    end_as_by_ctrl_c()
     with closing(listening), closing(source.open(patiently=True)) as camera:
         session = Session(
             home,

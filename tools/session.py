@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ import numpy as np
 from reverie.device_runtime import frame_store, store, transaction
 from reverie.device_runtime.camera import Camera
 from reverie.device_runtime.config import IntakeConfig
-from reverie.device_runtime.errors import CameraError, FramesError, ReverieError
+from reverie.device_runtime.errors import CameraError, ReverieError, first_line
 from reverie.device_runtime.frame_store import Frame, FrameStore
 from reverie.device_runtime.frames import extend_classes
 from reverie.device_runtime.gate import Gate
@@ -42,6 +43,8 @@ LOSSLESS_SIDE = 128
 """And up to so many, they are kept as PNG; larger ones as JPEG of quality 95."""
 ASK_AGAIN = 3.0
 """Seconds after one unsure frame was asked about before the next is."""
+CLOSED = "the camera was let go of: start again"
+_T = TypeVar("_T")
 
 
 class Session:
@@ -78,7 +81,6 @@ class Session:
         self._closed = threading.Event()
         self._opened = contextlib.ExitStack()
         self._keeper = ThreadPoolExecutor(1, "keep")  # the journal is its thread's alone
-        self._keeper.submit(self._open, quota).result()
         self._moment: Moment | None = None
         self._asking: Moment | None = None
         self._asked_at = self._kept_at = 0.0
@@ -89,15 +91,16 @@ class Session:
         self._set_aside: Counter[str] = Counter()
         self._named: list[str] = []
         self._last: Kept | None = None
-        self._trouble = ""
+        self._blind = self._trouble = ""  # of prediction, and of keeping and updating
         self._update: BackgroundUpdate | None = None
         self._rate = Rate()
-        if label is not None:
-            try:
+        try:
+            self._submit(self._open, quota).result()
+            if label is not None:
                 self.hold(label, count)
-            except FramesError:
-                self._let_go()
-                raise
+        except BaseException:
+            self._let_go()
+            raise
         self._thread = threading.Thread(target=self._look, name="predict", daemon=True)
         self._thread.start()
 
@@ -120,7 +123,7 @@ class Session:
                 suggested=moment.prediction.label if moment is not None and sure else None,
                 asking=self._asking,
                 last=self._last,
-                trouble=self._trouble,
+                trouble=self._blind or self._trouble,
                 update=self._update.state if self._update is not None else None,
                 unfinished=self._unfinished,
                 generation=generation.name,
@@ -151,8 +154,8 @@ class Session:
         self._region = region
 
     def frames(self) -> list[Frame]:
-        """All that are stored or were set aside."""
-        return self._keeper.submit(self._frames.frames).result()
+        """All that are stored or were set aside. Raises CameraError once the session is closed."""
+        return self._submit(self._frames.frames).result()
 
     def name(self, label: str) -> None:
         """Make `label` one to choose. Raises FramesError if it cannot be one, or no class slot is left for it."""
@@ -166,10 +169,11 @@ class Session:
     def keep(self, label: str, moment: Moment | None = None) -> Future[str | None]:
         """Keep `moment`, or the newest one, as a frame of `label`; the result is the reason if it was set aside.
 
-        The future raises FramesError if there is no frame yet or no room, StorageError, BusyError.
+        The future raises CameraError if there is no frame yet, FramesError if there is no room, StorageError,
+        BusyError. Raises CameraError once the session is closed.
         """
         with self._lock:
-            self._keeping = self._keeper.submit(self._keep, label, moment or self._moment)
+            self._keeping = self._submit(self._keep, label, moment or self._moment)
             return self._keeping
 
     def hold(self, label: str | None, count: int | None = None, seconds: float = math.inf) -> None:
@@ -183,8 +187,8 @@ class Session:
             self._holding, self._wanted, self._until = label, count, time.monotonic() + seconds
 
     def settle(self) -> None:
-        """Wait until what is being kept is kept."""
-        self._keeper.submit(self._count).result()
+        """Wait until what is being kept is kept. Raises CameraError once the session is closed."""
+        self._submit(self._count).result()
 
     def answer(self, label: str | None) -> None:
         """What the unsure frame shows; None for nothing that is worth keeping."""
@@ -194,8 +198,10 @@ class Session:
             self.keep(label, asked)
 
     def start_update(self) -> None:
-        """Learn the stored frames, unless an update runs already."""
+        """Learn the stored frames, unless an update runs already. Raises CameraError once the session is closed."""
         with self._lock:
+            if self._closed.is_set():
+                raise CameraError(CLOSED)
             if self._update is None or self._update.state.outcome is not None:
                 self._update = BackgroundUpdate(self.home, self._update_options)
 
@@ -225,13 +231,21 @@ class Session:
 
     def close(self) -> None:
         """Let go of camera and home; what is being kept is kept first."""
-        if self._closed.is_set():
-            return
-        self._closed.set()
+        with self._lock:
+            if self._closed.is_set():
+                return
+            self._closed.set()
         self._camera.close()
         self._thread.join(timeout=5.0)
         self._let_go()
         self.stop_update()
+
+    def _submit(self, does: Callable[..., _T], *arguments: Any) -> Future[_T]:
+        """To the keeper's thread. Raises CameraError once the session is closed."""
+        try:
+            return self._keeper.submit(does, *arguments)
+        except RuntimeError as error:
+            raise CameraError(CLOSED) from error
 
     def _let_go(self) -> None:
         self._keeper.submit(self._opened.close)
@@ -262,7 +276,7 @@ class Session:
                 shot = self._camera.read(0.2)
                 now = time.monotonic()
                 if now - counted > 1:  # an update removes what it learnt
-                    self._keeper.submit(self._count)
+                    self._submit(self._count)
                     counted = now
                 if shot is None and over:
                     return
@@ -271,15 +285,18 @@ class Session:
                 self._predictor.take_up()
                 region = cut(shot.image, self._region)
                 prediction = self._predictor.predict(region, "the frame")
+                seconds = time.monotonic() - shot.at
+                generation = self._predictor.generation.name
+                self._blind = ""
+                self._show(Moment(shot.number, shot.image, region, prediction, generation, seconds))
             except CameraError as error:
-                self._trouble = str(error)
+                if not self._closed.is_set():
+                    self._blind = str(error)
                 return
             except ReverieError as error:
-                self._trouble = str(error)
-                continue
-            seconds = time.monotonic() - shot.at
-            generation = self._predictor.generation.name
-            self._show(Moment(shot.number, shot.image, region, prediction, generation, seconds))
+                self._blind = str(error)
+            except Exception as error:  # noqa: BLE001 (the next frame may be a better one)
+                self._blind = f"a frame could not be predicted: {first_line(error)}"
 
     def _show(self, moment: Moment) -> None:
         now = time.monotonic()
@@ -295,7 +312,7 @@ class Session:
             busy = self._keeping is not None and not self._keeping.done()
             if self._holding is not None and not busy and now - self._kept_at >= self._every:
                 self._kept_at = now
-                keeping = self._keeping = self._keeper.submit(self._keep, self._holding, moment)
+                keeping = self._keeping = self._submit(self._keep, self._holding, moment)
         if keeping is not None and not self._every:  # each frame is to be kept: the next one waits
             keeping.exception()
 
@@ -310,17 +327,17 @@ class Session:
             self._trouble = str(error)
             raise
         self._last, self._trouble = Kept(label, reason, time.monotonic()), ""
-        self._on_kept(self._last)
         if reason is None:
-            self._one_more()
+            self._one_more(label)
         else:
             self._set_aside[label] += 1
+        self._on_kept(self._last)
         return reason
 
-    def _one_more(self) -> None:
+    def _one_more(self, label: str) -> None:
         """A frame was stored: are there as many as were wanted, or as an update wants?"""
         with self._lock:
-            if self._wanted is not None:
+            if self._wanted is not None and label == self._holding:
                 self._wanted -= 1
                 if self._wanted <= 0:
                     self._holding = self._wanted = None

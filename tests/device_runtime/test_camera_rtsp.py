@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 from contextlib import closing
-from pathlib import Path
 
 import cv2
 import pytest
-from mjpeg import PHOTO, QUICK, SIZE, number_of, numbered, until
+from mjpeg import PHOTO, QUICK, SIZE, number_of, numbered
+from rtsp import playing
+from waiting import until
 
 from reverie.device_runtime.camera import Camera
-
-HAS_RTSP = "import gi; gi.require_version('GstRtspServer', '1.0')"
-GI_PYTHON = "/usr/bin/python3"
-"""The one that Debian's python3-gi is for."""
 
 
 @pytest.fixture
 def rtsp_server(tmp_path):
     """The address of a real RTSP server that plays 200 numbered frames, and how to end it."""
-    if subprocess.run(
-        [GI_PYTHON, "-c", "import gi; gi.require_version('GstRtspServer', '1.0')"], check=False
-    ).returncode:
-        if os.environ.get("CI"):
-            pytest.fail("CI installs gir1.2-gst-rtsp-server-1.0 and python3-gi")
-        pytest.skip("needs Debian's gir1.2-gst-rtsp-server-1.0, python3-gi and gstreamer1.0-plugins-good")
     writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, SIZE)
     for number in range(1, 201):
         writer.write(numbered(number, cv2.imread(str(PHOTO))))
     writer.release()
-    script = Path(__file__).parents[1] / "streams/rtsp_server.py"
-    process = subprocess.Popen([GI_PYTHON, script, tmp_path / "clip.avi"], stdout=subprocess.PIPE, text=True)
-    yield process.stdout.readline().strip(), process
-    process.kill()
-    process.communicate()
+    with playing(tmp_path / "clip.avi") as started:
+        yield started
 
 
 def test_an_rtsp_stream_is_read_is_lost_and_is_told(rtsp_server, capfd):

@@ -9,7 +9,8 @@ import time
 from contextlib import ExitStack, closing
 
 import pytest
-from mjpeg import QUICK, MjpegServer, number_of, until
+from mjpeg import QUICK, MjpegServer, number_of
+from waiting import until
 
 from reverie.device_runtime.camera import Camera
 from reverie.device_runtime.errors import CameraError

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
-import pytest
+import waiting
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
@@ -30,12 +28,7 @@ class Page:
         self.until(lambda: "%" in self.text("seen"))
 
     def until(self, condition, seconds=120):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if condition():
-                return
-            time.sleep(0.05)
-        pytest.fail(f"not within {seconds} s; the page says {self.driver.find_element(By.TAG_NAME, 'body').text}")
+        waiting.until(condition, seconds, lambda: self.driver.find_element(By.TAG_NAME, "body").text)
 
     def find(self, name):
         return self.driver.find_element(By.ID, name)

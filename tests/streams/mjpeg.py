@@ -40,15 +40,6 @@ def number_of(image):
     return sum(1 << bit for bit, level in enumerate(blocks) if level > 127)
 
 
-def until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
-
-
 class MjpegServer:
     """Serves until it is closed; `sent` is the number of the newest frame that went out."""
 

@@ -10,6 +10,10 @@ import sys
 import pytest
 from clips import wander, write_clip
 from served import RUN, Served, chromium
+from waiting import until
+
+from reverie.device_runtime.camera import Camera
+from reverie.tools.session import Session
 
 
 @pytest.fixture(scope="session")
@@ -89,3 +93,26 @@ def start():
         process.kill()
         with process:
             pass
+
+
+@pytest.fixture
+def at_camera(home):
+    """Open sessions of a home, which are closed at the end."""
+    opened = []
+
+    def begin(source, *, fast=False, loop=True, patience=5.0, at=home, **options):
+        camera = Camera(str(source), fast=fast, loop=loop, patience=patience)
+        opened.append(Session(at, camera, **options))
+        return opened[-1]
+
+    yield begin
+    for session in opened:
+        session.close()
+
+
+@pytest.fixture
+def session(at_camera, cat_clip):
+    """A cat that goes on and on."""
+    started = at_camera(cat_clip, every=0)
+    until(lambda: started.snapshot.moment is not None, 120)
+    return started

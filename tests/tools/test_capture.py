@@ -13,20 +13,9 @@ import pytest
 from clips import wander, write_clip
 from mjpeg import MjpegServer
 from served import AS_STARTED
+from waiting import stored, until
 
-from reverie.device_runtime import frame_store, transaction
-
-
-def until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def stored(home):
-    with frame_store.opened(home) as frames:
-        return [frame.label for frame in frames.stored()]
+from reverie.device_runtime import transaction
 
 
 def test_as_many_frames_as_were_wanted_are_kept_and_counted(reverie, home, cat_clip):
@@ -107,7 +96,13 @@ def test_a_view_without_a_terminal_or_a_display_is_one_line(reverie, home, cat_c
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda s: s.name)
 def test_a_capture_that_is_stopped_loses_no_frame_that_it_told(home, cat_clip, sign, start):
-    process = start("capture", "--home", home, "--source", cat_clip, "--loop", "--every", 0, "--label", "cat", "--json")
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what runs this may ignore it, as nohup does
+    try:
+        process = start(
+            "capture", "--home", home, "--source", cat_clip, "--loop", "--every", 0, "--label", "cat", "--json"
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
     told = 0
     for line in process.stdout:
         told += json.loads(line)["kept"]
@@ -171,7 +166,7 @@ def test_a_stream_that_is_cut_in_mid_capture_is_waited_for_and_goes_on(home, sta
     time.sleep(0.5)
     before = len(stored(home))
     with closing(MjpegServer(port=server.port, picture=cv2.resize(next(wander("rocket", 1)), (256, 192)))):
-        until(lambda: len(stored(home)) > before)
+        until(lambda: len(stored(home)) > before, 60)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130

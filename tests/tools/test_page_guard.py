@@ -111,6 +111,7 @@ def test_no_answer_lets_another_site_read_or_frame_it(served):
 @pytest.mark.parametrize("body", [
     b"", b"{", b"[]", b'"a"', b"null", b"{}", b'{"label": 3}', b'{"label": ["cat"]}', b"\xff\xfe", b'{"label": "a/b"}',
     b'{"region": [1, 2]}', b'{"region": [1, 2, -3, 4]}', b'{"region": "all"}', b'{"region": [0, 0, 99999, 9]}',
+    b'{"region": [0, 0, 0, 0]}',
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused_in_words(served, body):
     for path in ("/keep", "/name", "/region"):

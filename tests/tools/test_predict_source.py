@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
+from contextlib import closing
+
+import cv2
+from clips import wander
+from mjpeg import MjpegServer
 
 from reverie.device_runtime import store, transaction
 from reverie.device_runtime.rollback import roll_back
@@ -56,6 +62,22 @@ def test_a_reader_that_has_enough_ends_the_command_without_words(home, cat_clip,
     process.stdout.close()
     assert process.wait(timeout=60) == 1
     assert process.stderr.read() == ""
+
+
+def test_a_camera_that_is_lost_is_told_and_so_is_that_it_is_back(home, start):
+    picture = cv2.resize(next(wander("chelsea", 1)), (256, 192))
+    server = MjpegServer(picture=picture)
+    process = start("predict", "--home", home, "--source", server.url, "--json")
+    lines = map(json.loads, process.stdout)
+    next(line for line in lines if "frame" in line)
+    server.close()
+    assert next(line["camera"] for line in lines if "camera" in line) == "lost"
+    with closing(MjpegServer(port=server.port, picture=picture)):
+        assert next(line["camera"] for line in lines if line.get("camera") != "lost" and "camera" in line) == "live"
+        assert next(line for line in lines if "frame" in line)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
 
 
 def test_images_and_a_source_exclude_each_other(reverie, home, cat_clip, test_folder):

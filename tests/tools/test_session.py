@@ -8,49 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import until
 
 from reverie.device_runtime import frame_store, store, transaction
-from reverie.device_runtime.camera import Camera
 from reverie.device_runtime.errors import BusyError, CameraError, FramesError
 from reverie.tools.region import Region, cut
-from reverie.tools.session import Session
-
-
-def until(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.02)
-    pytest.fail(f"not within {seconds} s")
-
-
-@pytest.fixture
-def at_camera(home):
-    """Open sessions of a home, which are closed at the end."""
-    opened = []
-
-    def begin(source, *, fast=False, loop=True, patience=5.0, at=home, **options):
-        camera = Camera(str(source), fast=fast, loop=loop, patience=patience)
-        opened.append(Session(at, camera, **options))
-        return opened[-1]
-
-    yield begin
-    for session in opened:
-        session.close()
-
-
-@pytest.fixture
-def session(at_camera, cat_clip):
-    """A cat that goes on and on."""
-    started = at_camera(cat_clip, every=0)
-    until(lambda: started.snapshot.moment is not None)
-    return started
 
 
 def test_frames_are_kept_while_a_label_is_held_until_there_are_enough(session, home):
     session.hold("cat", count=7)
-    until(lambda: session.snapshot.holding is None)
+    until(lambda: session.snapshot.holding is None, 120)
     session.settle()
     now = session.snapshot
     assert now.counts == {"cat": 7}
@@ -63,7 +30,7 @@ def test_frames_are_kept_while_a_label_is_held_until_there_are_enough(session, h
 def test_frames_that_are_not_kept_are_counted_with_the_reason(at_camera, cat_clip):
     session = at_camera(cat_clip, fast=True, loop=False, every=0)
     moments = []
-    until(lambda: (now := session.snapshot).moment is not None and moments.append(now.moment) is None)
+    until(lambda: (now := session.snapshot).moment is not None and moments.append(now.moment) is None, 120)
     assert session.keep("cat", moments[0]).result() is None
     assert session.keep("cat", moments[0]).result() == "duplicate"
     now = session.snapshot
@@ -98,9 +65,9 @@ def test_without_a_frame_nothing_is_kept_and_it_says_so(at_camera):
 
 def test_an_unsure_frame_waits_for_its_label_and_is_kept_under_it(at_camera, cat_clip, home):
     session = at_camera(cat_clip, ask_below=1.0)
-    until(lambda: session.snapshot.asking is not None)
+    until(lambda: session.snapshot.asking is not None, 120)
     asked = session.snapshot.asking
-    until(lambda: session.snapshot.moment.number > asked.number + 3)
+    until(lambda: session.snapshot.moment.number > asked.number + 3, 120)
     assert session.snapshot.asking is asked
     session.answer("cat")
     session.settle()
@@ -112,7 +79,7 @@ def test_an_unsure_frame_waits_for_its_label_and_is_kept_under_it(at_camera, cat
 
 def test_an_unsure_frame_can_be_passed_over(at_camera, cat_clip):
     session = at_camera(cat_clip, ask_below=1.0)
-    until(lambda: session.snapshot.asking is not None)
+    until(lambda: session.snapshot.asking is not None, 120)
     session.answer(None)
     session.settle()
     assert (session.snapshot.asking, session.snapshot.counts) == (None, {})
@@ -120,7 +87,7 @@ def test_an_unsure_frame_can_be_passed_over(at_camera, cat_clip):
 
 def test_a_region_is_what_is_predicted_and_kept(session):
     session.look_at(Region(20, 30, 100, 80))
-    until(lambda: session.snapshot.moment.region.shape == (80, 100, 3))
+    until(lambda: session.snapshot.moment.region.shape == (80, 100, 3), 120)
     moment = session.snapshot.moment
     assert np.array_equal(moment.region, moment.image[30:110, 20:120])
     with pytest.raises(FramesError, match="lies outside"):
@@ -129,12 +96,15 @@ def test_a_region_is_what_is_predicted_and_kept(session):
 
 
 @given(
-    st.integers(1, 40), st.integers(1, 40), st.tuples(*[st.integers(0, 45)] * 2), st.tuples(*[st.integers(1, 45)] * 2)
+    st.integers(1, 40), st.integers(1, 40), st.tuples(*[st.integers(0, 45)] * 2), st.tuples(*[st.integers(0, 45)] * 2)
 )
 def test_a_region_is_cut_out_or_refused(high, wide, place, size):
     image = np.arange(high * wide * 3, dtype=np.int64).reshape(high, wide, 3)
     region = Region(*place, *size)
-    if place[0] + size[0] <= wide and place[1] + size[1] <= high:
+    if 0 in size:
+        with pytest.raises(FramesError, match="has no pixel"):
+            cut(image, region)
+    elif place[0] + size[0] <= wide and place[1] + size[1] <= high:
         part = cut(image, region)
         assert part.shape == (size[1], size[0], 3)
         assert part[0, 0, 0] == image[place[1], place[0], 0]
@@ -157,35 +127,10 @@ def test_a_frame_that_the_solver_cannot_take_is_told_in_words(at_camera, cat_cli
     until(lambda: "the solver takes 28x28" in session.snapshot.trouble, 5)
 
 
-def test_an_update_that_cannot_begin_says_why_and_nothing_is_lost(session):
-    session.hold("cat", count=2)
-    until(lambda: session.snapshot.holding is None)
-    session.start_update()
-    until(lambda: session.snapshot.update.outcome is not None)
-    update = session.snapshot.update
-    assert update.outcome == "failed"
-    assert "at least 5 are needed" in update.says
-    assert session.snapshot.counts == {"cat": 2}
-
-
-def test_a_session_that_is_closed_stops_its_update_which_can_go_on(at_camera, cat_clip, home):
-    session = at_camera(cat_clip, every=0, update_after=8)
-    session.hold("cat", count=8)
-    until(lambda: (now := session.snapshot.update) is not None and now.stage == "fine-tune")
-    session.close()
-    assert session.snapshot.update.outcome == "stopped"
-    updates, busy = transaction.look(home)
-    assert (updates[-1].outcome, updates[-1].attempts, busy) == (None, 0, False)
-    again = at_camera(cat_clip, update_options=("--probation", "50"))  # which are not those of the one that goes on
-    again.start_update()
-    until(lambda: (now := again.snapshot.update).stage != "starting" or now.outcome is not None)
-    assert again.snapshot.update.outcome is None
-
-
 def test_what_is_learnt_beside_the_camera_is_taken_up_then_left_then_learnt_again_and_kept(at_camera, cat_clip, home):
     session = at_camera(cat_clip, every=0, update_after=24, update_options=("--probation", "100000"))
     session.hold("cat", count=24)
-    until(lambda: session.snapshot.update is not None)
+    until(lambda: session.snapshot.update is not None, 120)
     session.settle()
     seen = set()
     while (now := session.snapshot).update.outcome is None:
@@ -196,24 +141,24 @@ def test_what_is_learnt_beside_the_camera_is_taken_up_then_left_then_learnt_agai
     assert len(seen) > 20  # it predicted all the while
     assert {"fine-tune", "retrain", "generative update"} <= now.update.losses.keys()
     assert now.update.result["report"]["classes"][0]["label"] == "cat"
-    until(lambda: session.snapshot.generation == "0001")
-    until(lambda: session.snapshot.moment.prediction.label == "cat")
+    until(lambda: session.snapshot.generation == "0001", 120)
+    until(lambda: session.snapshot.moment.prediction.label == "cat", 120)
     until(lambda: session.snapshot.counts == {}, 5)  # they are learnt, and there until it is accepted
     assert [frame.generation for frame in session.frames() if frame.reason is None] == ["0001"] * 24
 
     session.roll_back("it was a test")
-    until(lambda: session.snapshot.generation == "0000")
+    until(lambda: session.snapshot.generation == "0000", 120)
     assert session.snapshot.update is None
     until(lambda: session.snapshot.counts == {"cat": 24}, 5)
     assert store.current(home) == "0000"
 
     session.start_update()
-    until(lambda: session.snapshot.update.stage == "fine-tune")
+    until(lambda: session.snapshot.update.stage == "fine-tune", 120)
     with pytest.raises(BusyError):
         session.purge("cat")
-    until(lambda: session.snapshot.update.outcome is not None)
+    until(lambda: session.snapshot.update.outcome is not None, 120)
     assert session.snapshot.update.outcome == "in service", session.snapshot.update.says
-    until(lambda: session.snapshot.generation == "0002")
+    until(lambda: session.snapshot.generation == "0002", 120)
     session.accept()
     until(lambda: session.frames() == [], 5)
     events = [entry.event for entry in transaction.audit_log(home)]

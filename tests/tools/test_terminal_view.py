@@ -17,8 +17,9 @@ import cv2
 import pytest
 from clips import wander
 from mjpeg import MjpegServer
+from waiting import stored, until
 
-from reverie.device_runtime import frame_store, transaction
+from reverie.device_runtime import transaction
 
 pyte = pytest.importorskip("pyte")
 
@@ -54,10 +55,7 @@ class Terminal:
         return "\n".join(self.screen.display)
 
     def until(self, condition, seconds=60):
-        end = time.monotonic() + seconds
-        while not condition(self.text()):
-            assert time.monotonic() < end, self.text()
-            time.sleep(0.05)
+        until(lambda: condition(self.text()), seconds, self.text)
 
     def type(self, keys):
         os.write(self.master, keys.encode())
@@ -110,9 +108,13 @@ def frames(text, label):
     return int(found[1]) if found else 0
 
 
-def stored(home):
-    with frame_store.opened(home) as frames:
-        return [frame.label for frame in frames.stored()]
+def keeping(terminal, least):
+    """A terminal in which a cat is kept again and again, once there are so many frames of it."""
+    shown = terminal("--label", "cat", "--every", "0.05")
+    shown.until(lambda text: "cat" in text and "%" in text)
+    shown.type(" ")
+    shown.until(lambda text: frames(text, "cat") >= least)
+    return shown
 
 
 def test_classes_are_named_and_frames_are_kept_with_single_keys(terminal, home):
@@ -146,10 +148,7 @@ def test_classes_are_named_and_frames_are_kept_with_single_keys(terminal, home):
 
 
 def test_an_update_is_started_watched_and_interrupted_with_the_view(terminal, home):
-    shown = terminal("--label", "cat", "--every", "0.05")
-    shown.until(lambda text: "cat" in text and "%" in text)
-    shown.type(" ")
-    shown.until(lambda text: frames(text, "cat") >= 10)
+    shown = keeping(terminal, 10)
     shown.type(" u")
     shown.until(lambda text: "Learning: fine-tune" in text and "left" in text and "loss" in text)
     shown.type("\x03")
@@ -193,10 +192,7 @@ def test_a_terminal_without_unicode_shows_it_in_ascii(terminal):
 
 
 def test_a_terminal_that_is_closed_ends_it_and_loses_nothing(terminal, home):
-    shown = terminal("--label", "cat", "--every", "0.05")
-    shown.until(lambda text: "cat" in text and "%" in text)
-    shown.type(" ")
-    shown.until(lambda text: frames(text, "cat") >= 5)
+    shown = keeping(terminal, 5)
     shown.process.send_signal(signal.SIGHUP)
     assert shown.end() == 130
     assert len(stored(home)) >= 5

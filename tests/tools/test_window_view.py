@@ -11,8 +11,7 @@ import time
 import cv2
 import numpy as np
 import pytest
-
-from reverie.device_runtime import frame_store
+from waiting import stored, until
 
 xdisplay = pytest.importorskip("Xlib.display")
 event = pytest.importorskip("Xlib.protocol.event")
@@ -79,13 +78,6 @@ def window(windows, display, home, cat_clip):
         pass
 
 
-def until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
 def press_close(display, number):
     """What a window manager sends when somebody presses the X of a window."""
     server = xdisplay.Display(display)
@@ -95,11 +87,6 @@ def press_close(display, number):
     window.send_event(message)
     server.flush()
     server.close()
-
-
-def stored(home):
-    with frame_store.opened(home) as frames:
-        return [frame.label for frame in frames.stored()]
 
 
 def test_the_window_shows_the_picture_and_takes_the_same_keys(window, home, tmp_path):
@@ -112,9 +99,9 @@ def test_the_window_shows_the_picture_and_takes_the_same_keys(window, home, tmp_
     do("type", "cat")
     do("key", "Return")
     do("key", "Return")
-    until(lambda: stored(home) == ["cat"])
+    until(lambda: stored(home) == ["cat"], 30)
     do("key", "space")
-    until(lambda: len(stored(home)) > 5)
+    until(lambda: len(stored(home)) > 5, 30)
     do("key", "space")
     do("key", "q")
     assert process.wait(timeout=60) == 0
@@ -124,7 +111,7 @@ def test_the_window_shows_the_picture_and_takes_the_same_keys(window, home, tmp_
 def test_a_window_that_is_closed_ends_the_command(window, home):
     process, do, environment = window
     do("key", "2")
-    until(lambda: stored(home) == ["t-shirt"])
+    until(lambda: stored(home) == ["t-shirt"], 30)
     press_close(environment["DISPLAY"], int(do("search", "--name", "^Reverie$").split()[0]))
     assert process.wait(timeout=60) == 0
     assert "1 frames kept" in process.stdout.read()

@@ -1,0 +1,25 @@
+"""What tests of cameras wait for, and what they find in a home."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from reverie.device_runtime import frame_store
+
+
+def until(condition, seconds=20, shows=lambda: ""):
+    """Wait until `condition` holds, and say so; after `seconds` the test fails with what `shows` tells."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return pytest.fail(f"not within {seconds} s; {shows()}")
+
+
+def stored(home):
+    """The labels of the stored frames."""
+    with frame_store.opened(home) as frames:
+        return [frame.label for frame in frames.stored()]

@@ -1,0 +1,132 @@
+"""How a session and its update end: stopped, killed, not to be read, or with a command that nobody hears any more."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from waiting import stored, until
+
+from reverie.device_runtime import transaction
+from reverie.device_runtime.errors import CameraError
+from reverie.tools import background
+from reverie.tools.background import BackgroundUpdate
+from reverie.tools.region import Region
+
+
+def test_an_update_that_cannot_begin_says_why_and_nothing_is_lost(session):
+    session.hold("cat", count=2)
+    until(lambda: session.snapshot.holding is None, 120)
+    session.start_update()
+    until(lambda: session.snapshot.update.outcome is not None, 120)
+    update = session.snapshot.update
+    assert update.outcome == "failed"
+    assert "at least 5 are needed" in update.says
+    assert session.snapshot.counts == {"cat": 2}
+
+
+def test_a_session_that_is_closed_stops_its_update_which_can_go_on(at_camera, cat_clip, home):
+    session = at_camera(cat_clip, every=0, update_after=8)
+    session.hold("cat", count=8)
+    until(lambda: (now := session.snapshot.update) is not None and now.stage == "fine-tune", 120)
+    session.close()
+    assert session.snapshot.update.outcome == "stopped"
+    updates, busy = transaction.look(home)
+    assert (updates[-1].outcome, updates[-1].attempts, busy) == (None, 0, False)
+    again = at_camera(cat_clip, update_options=("--probation", "50"))  # which are not those of the one that goes on
+    again.start_update()
+    until(lambda: (now := again.snapshot.update).stage != "starting" or now.outcome is not None, 120)
+    assert again.snapshot.update.outcome is None
+
+
+def test_an_update_that_does_not_end_by_itself_is_killed_and_can_go_on(at_camera, cat_clip, home, monkeypatch):
+    monkeypatch.setattr(background, "PATIENCE", 0.5)
+    session = at_camera(cat_clip, every=0, update_after=8)
+    session.hold("cat", count=8)
+    until(lambda: (now := session.snapshot.update) is not None and now.stage == "fine-tune", 120)
+    session._update._process.send_signal(signal.SIGSTOP)
+    session.close()
+    update = session.snapshot.update
+    assert (update.outcome, update.says) == ("stopped", "ended by SIGKILL; nothing was changed")
+    again = BackgroundUpdate(home)
+    until(lambda: again.state.stage != "starting", 120)
+    assert again.stop().outcome == "stopped"
+
+
+def test_an_update_that_is_stopped_before_it_began_says_nothing_of_its_insides(home):
+    for _ in range(3):
+        ended = BackgroundUpdate(home).stop()
+        assert ended.outcome == "stopped"
+        assert "KeyboardInterrupt" not in ended.says
+
+
+def test_an_update_that_is_killed_beside_the_camera_has_failed_and_says_how(home):
+    update = BackgroundUpdate(home)
+    update._process.kill()
+    ended = update.wait()
+    assert (ended.outcome, ended.says) == ("failed", "ended by SIGKILL; nothing was changed")
+
+
+def test_an_update_whose_end_cannot_be_read_has_ended_all_the_same(home):
+    update = BackgroundUpdate(home)
+    (home / "journal.db").write_bytes(b"no journal" * 1000)
+    ended = update.wait()
+    assert ended.outcome == "failed"
+    assert "journal.db" in ended.says
+
+
+def test_a_session_that_is_closed_takes_nothing_more_and_says_so(session):
+    session.close()
+    session.close()
+    with pytest.raises(CameraError, match="start again"):
+        session.keep("cat")
+    for does in (session.settle, session.frames, session.start_update):
+        with pytest.raises(CameraError, match="start again"):
+            does()
+    assert session.snapshot.trouble == ""
+
+
+def test_a_region_that_can_be_predicted_ends_the_trouble_with_the_whole_picture(
+    at_camera, cat_clip, repository, tmp_path, reverie
+):
+    home = tmp_path / "exact"
+    assert reverie("install", repository / "models/fashion-demo/bundle", "--home", home).code == 0
+    session = at_camera(cat_clip, at=home)
+    until(lambda: "the solver takes 28x28" in session.snapshot.trouble)
+    session.look_at(Region(0, 0, 28, 28))
+    until(lambda: session.snapshot.trouble == "" and session.snapshot.moment is not None)
+
+
+def test_frames_of_another_label_do_not_count_for_the_one_that_is_held(session, home):
+    session.hold("cat", count=5)
+    for _ in range(3):
+        session.keep("rocket")
+    until(lambda: session.snapshot.holding is None, 120)
+    session.settle()
+    assert stored(home).count("cat") == 5
+
+
+def test_a_reader_that_has_enough_ends_the_capture_without_words(home, cat_clip, start):
+    arguments = ("--loop", "--every", 0, "--label", "cat", "--count", 100, "--json")
+    process = start("capture", "--home", home, "--source", cat_clip, *arguments)
+    process.stdout.readline()
+    process.stdout.close()
+    assert (process.wait(timeout=60), process.stderr.read()) == (1, "")
+    assert 1 <= len(stored(home)) < 100
+
+
+def test_a_capture_under_nohup_outlives_its_terminal(home, cat_clip, start):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start(
+            "capture", "--home", home, "--source", cat_clip, "--loop", "--every", 0, "--label", "cat", "--json"
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    for _ in range(3):
+        assert process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
