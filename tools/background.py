@@ -118,15 +118,16 @@ class BackgroundUpdate:
                     result = values
             complaints.join()
         code = process.returncode
-        killed = code < 0
-        outcome = "in service" if code == 0 else "stopped" if code == 130 or (killed and self._stopped) else "failed"
-        if code > 0:
-            outcomes = _outcomes(self._home)
-            if outcomes != self._before and outcomes[-1] == "rejected":
-                outcome = "rejected"
-        words = said[-1].removeprefix("reverie: ") if said and code > 0 else ""
-        if killed:
+        if code == 0:
+            return replace(self.state, outcome="in service", result=result)
+        if code < 0:
             words = f"ended by {signal.Signals(-code).name}; nothing was changed"
+            return replace(self.state, outcome="stopped" if self._stopped else "failed", says=words, result=result)
+        outcome = "stopped" if code == 130 else "failed"
+        outcomes = _outcomes(self._home)
+        if outcomes != self._before and outcomes[-1] == "rejected":
+            outcome = "rejected"
+        words = said[-1].removeprefix("reverie: ") if said else ""
         return replace(self.state, outcome=outcome, says=words, result=result)
 
     def _note(self, now: dict[str, Any]) -> None:

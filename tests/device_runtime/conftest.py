@@ -9,12 +9,14 @@ import cv2
 import pytest
 from mjpeg import PHOTO, MjpegServer
 
-from reverie.device_runtime import frame_store, gathering, installation, transaction
+from reverie.device_runtime import frame_store, gathering, installation, probation, store, transaction
 from reverie.device_runtime.audit import first_broken
 from reverie.device_runtime.config import IntakeConfig
 from reverie.device_runtime.gate import Gate
+from reverie.device_runtime.images import read_image
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.preprocess import find_images
+from reverie.device_runtime.probation import Standing
 
 CONFIG = IntakeConfig()
 
@@ -94,3 +96,32 @@ def events():
 def server():
     with closing(MjpegServer(picture=cv2.imread(str(PHOTO)))) as serving:
         yield serving
+
+
+@pytest.fixture
+def image(test_folder):
+    return read_image(min((test_folder / "bag").iterdir()))
+
+
+@pytest.fixture
+def serve(home, updated):
+    """Put a generation into service, on probation for some predictions."""
+
+    def put(predictions, models=updated.models, keep=2):
+        parent = store.read_generation(home)
+        generation = store.add_generation(home, parent, models, {})
+        probation.begin(home, Standing(generation.name, parent.name, predictions, keep))
+        return generation.name
+
+    return put
+
+
+@pytest.fixture
+def damage():
+    """Cut the last byte off the solver of a generation."""
+
+    def cut_short(home, name):
+        path = home / "generations" / name / "solver.onnx"
+        path.write_bytes(path.read_bytes()[:-1])
+
+    return cut_short

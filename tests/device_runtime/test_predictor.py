@@ -67,9 +67,8 @@ def test_a_new_generation_is_served_once_it_is_in_service_and_not_before(home, u
     assert Predictor(home).predict(image) == old
 
 
-def test_an_altered_solver_is_not_served(home):
-    path = home / "generations/0000/solver.onnx"
-    path.write_bytes(path.read_bytes()[:-1])
+def test_an_altered_solver_is_not_served(home, damage):
+    damage(home, "0000")
     with pytest.raises(BundleError, match=r"solver\.onnx"):
         Predictor(home)
 

@@ -17,28 +17,9 @@ from hypothesis import strategies as st
 from reverie.device_runtime import probation, store, transaction
 from reverie.device_runtime.errors import BundleError, EngineError, HomeError
 from reverie.device_runtime.home import locked
-from reverie.device_runtime.images import read_image
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.predictor import Predictor
 from reverie.device_runtime.probation import Probation, Standing
-
-
-@pytest.fixture
-def image(test_folder):
-    return read_image(min((test_folder / "bag").iterdir()))
-
-
-@pytest.fixture
-def serve(home, updated):
-    """Put a generation into service, on probation for some predictions."""
-
-    def put(predictions, models=updated.models, keep=2):
-        parent = store.read_generation(home)
-        generation = store.add_generation(home, parent, models, {})
-        probation.begin(home, Standing(generation.name, parent.name, predictions, keep))
-        return generation.name
-
-    return put
 
 
 @pytest.fixture
@@ -46,11 +27,6 @@ def broken(updated):
     """Networks that load and predict no numbers."""
     name, value = next(iter(updated.models.solver.items()))
     return updated.models.with_solver({name: np.full_like(value, np.nan)})
-
-
-def damage(home, name):
-    path = home / "generations" / name / "solver.onnx"
-    path.write_bytes(path.read_bytes()[:-1])
 
 
 def events(home):
@@ -89,7 +65,7 @@ def test_a_confirmation_that_finds_the_home_busy_is_made_by_the_next_command(hom
 
 
 @pytest.mark.parametrize("predictions", [0, 100])
-def test_a_damaged_generation_is_left_for_its_parent_at_the_third_attempt(home, serve, image, predictions):
+def test_a_damaged_generation_is_left_for_its_parent_at_the_third_attempt(home, serve, damage, image, predictions):
     name = serve(predictions)
     damage(home, name)
     for failures in (1, 2):
@@ -127,7 +103,7 @@ def test_a_running_predictor_follows_where_another_process_rolled_back(home, ser
     assert running.generation.name == "0000"
 
 
-def test_failures_count_across_processes_of_their_own(home, serve, test_folder):
+def test_failures_count_across_processes_of_their_own(home, serve, damage, test_folder):
     damage(home, serve(100))
     command = (sys.executable, "-c", "from reverie.tools.cli import main; main()", "predict", "--home", str(home))
     image = str(min((test_folder / "bag").iterdir()))
@@ -157,7 +133,7 @@ def test_a_generation_whose_record_is_damaged_is_left_too(home, serve, image):
         Predictor(home)
 
 
-def test_without_a_parent_or_with_a_damaged_one_nothing_is_rolled_back(home, serve):
+def test_without_a_parent_or_with_a_damaged_one_nothing_is_rolled_back(home, serve, damage):
     name = serve(100)
     damage(home, name)
     damage(home, "0000")
@@ -170,7 +146,7 @@ def test_without_a_parent_or_with_a_damaged_one_nothing_is_rolled_back(home, ser
         Predictor(home)
 
 
-def test_failures_while_an_update_holds_the_home_are_counted_and_acted_upon_later(home, serve):
+def test_failures_while_an_update_holds_the_home_are_counted_and_acted_upon_later(home, serve, damage):
     name = serve(100)
     damage(home, name)
     with locked(home):

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
 from waiting import until
 
 from reverie.device_runtime import probation, store
-from reverie.device_runtime.images import read_image
 from reverie.device_runtime.predictor import Predictor
-from reverie.device_runtime.probation import Standing
 
 
-@pytest.fixture
-def image(test_folder):
-    return read_image(min((test_folder / "bag").iterdir()))
-
-
-def put_in_service(home, models, *, damaged=False):
-    """Another generation serves, on probation, as after an update."""
-    parent = store.read_generation(home)
-    generation = store.add_generation(home, parent, models, {})
-    path = home / "generations" / generation.name / "solver.onnx"
-    if damaged:
-        path.write_bytes(path.read_bytes()[:-1])
-    probation.begin(home, Standing(generation.name, parent.name, 100, 2))
-    return generation.name
-
-
-def test_a_generation_is_taken_up_once_it_is_loaded_and_the_one_before_predicts_until_then(home, updated, image):
+def test_a_generation_is_taken_up_once_it_is_loaded_and_the_one_before_predicts_until_then(home, serve, image):
     predictor = Predictor(home)
     assert not predictor.take_up()
     old = predictor.predict(image)
-    name = put_in_service(home, updated.models)
+    name = serve(100)
     assert not predictor.take_up()  # it begins to load
     assert predictor.predict(image) == old
     until(predictor.take_up)
@@ -39,10 +20,12 @@ def test_a_generation_is_taken_up_once_it_is_loaded_and_the_one_before_predicts_
     assert predictor.predict(image) == Predictor(home).predict(image) != old
 
 
-def test_one_that_cannot_be_loaded_is_left_after_three_attempts_and_the_one_before_predicts_on(home, updated, image):
+def test_one_that_cannot_be_loaded_is_left_after_three_attempts_and_the_one_before_predicts_on(
+    home, serve, damage, image
+):
     predictor = Predictor(home)
     old = predictor.predict(image)
-    put_in_service(home, updated.models, damaged=True)
+    damage(home, serve(100))
 
     def left():
         assert not predictor.take_up()
@@ -55,22 +38,22 @@ def test_one_that_cannot_be_loaded_is_left_after_three_attempts_and_the_one_befo
     assert standing is None or standing.generation == "0000"
 
 
-def test_a_fault_counts_against_the_generation_that_has_it_and_not_its_successor(home, updated):
+def test_a_fault_counts_against_the_generation_that_has_it_and_not_its_successor(home, serve, damage):
     predictor = Predictor(home)
-    put_in_service(home, updated.models, damaged=True)
+    damage(home, serve(100))
     assert not predictor.take_up()
     predictor._loading[1].exception(timeout=20)
-    sound = put_in_service(home, updated.models)
+    sound = serve(100)
     assert not predictor.take_up()
     assert probation.read(home).failed == 0
     until(predictor.take_up)
     assert predictor.generation.name == sound
 
 
-def test_one_that_was_left_again_while_it_loaded_is_not_taken_up(home, updated, image):
+def test_one_that_was_left_again_while_it_loaded_is_not_taken_up(home, serve, image):
     predictor = Predictor(home)
     old = predictor.predict(image)
-    put_in_service(home, updated.models)
+    serve(100)
     assert not predictor.take_up()
     predictor._loading[1].result(timeout=20)
     store.put_in_service(home, "0000")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import shutil
@@ -12,6 +13,16 @@ from urllib.parse import parse_qs, urlsplit
 
 AS_STARTED = "from reverie.tools.cli import main; main()"
 RUN = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {AS_STARTED}"
+
+
+@contextlib.contextmanager
+def inherited(sign, handling):
+    """What is started meanwhile begins with this handling of a signal, as under a shell's & or nohup."""
+    before = signal.signal(sign, handling)
+    try:
+        yield
+    finally:
+        signal.signal(sign, before)
 
 
 class Served:

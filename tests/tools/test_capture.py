@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from clips import wander, write_clip
 from mjpeg import MjpegServer
-from served import AS_STARTED
+from served import AS_STARTED, inherited
 from waiting import stored, until
 
 from reverie.device_runtime import transaction
@@ -96,13 +96,10 @@ def test_a_view_without_a_terminal_or_a_display_is_one_line(reverie, home, cat_c
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda s: s.name)
 def test_a_capture_that_is_stopped_loses_no_frame_that_it_told(home, cat_clip, sign, start):
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what runs this may ignore it, as nohup does
-    try:
+    with inherited(signal.SIGHUP, signal.SIG_DFL):  # what runs this may ignore it
         process = start(
             "capture", "--home", home, "--source", cat_clip, "--loop", "--every", 0, "--label", "cat", "--json"
         )
-    finally:
-        signal.signal(signal.SIGHUP, before)
     told = 0
     for line in process.stdout:
         told += json.loads(line)["kept"]
@@ -136,12 +133,9 @@ def test_an_update_that_is_interrupted_with_the_capture_says_how_to_go_on(home, 
 
 def test_an_update_ends_with_a_capture_that_a_script_started_in_the_background(home, cat_clip, start):
     """A shell lets what it starts with & ignore Ctrl-C, and so what that starts in its turn."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with inherited(signal.SIGINT, signal.SIG_IGN):
         arguments = ("--loop", "--every", 0, "--label", "cat", "--count", 10, "--update-after", 10)
         process = start("capture", "--home", home, "--source", cat_clip, *arguments, run=AS_STARTED)
-    finally:
-        signal.signal(signal.SIGINT, before)
     for line in process.stderr:
         if line == "update: fine-tune\n":
             break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
+from served import inherited
 from waiting import stored, until
 
 from reverie.device_runtime import transaction
@@ -116,13 +117,10 @@ def test_a_reader_that_has_enough_ends_the_capture_without_words(home, cat_clip,
 
 
 def test_a_capture_under_nohup_outlives_its_terminal(home, cat_clip, start):
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
+    with inherited(signal.SIGHUP, signal.SIG_IGN):
         process = start(
             "capture", "--home", home, "--source", cat_clip, "--loop", "--every", 0, "--label", "cat", "--json"
         )
-    finally:
-        signal.signal(signal.SIGHUP, before)
     process.stdout.readline()
     process.send_signal(signal.SIGHUP)
     for _ in range(3):
