@@ -24,7 +24,7 @@ class ReplayConfig:
     min_confidence: float = 0.0
     """Reject generated inputs whose largest probability is below this; 0 keeps all, which measured best."""
     per_live: float | None = None
-    """Generated inputs for each live one; None takes known classes : live classes."""
+    """Generated inputs for each live one; None takes known classes, each as often as it was learnt : live classes."""
     noise_spread: float = 1.5
     """Noise is standard normal times a factor drawn between 1 and this: the widest reach the borders between classes,
     which the new classes would otherwise take over."""

@@ -12,9 +12,10 @@ from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.fit import Live
 from reverie.device_runtime.frames import Frames, split
 from reverie.device_runtime.models import Models, run_in_chunks
+from reverie.device_runtime.noise import draw_noise
 from reverie.device_runtime.promotion import Counts, Figures, GeneratorFigures
 from reverie.device_runtime.randomness import rng_for
-from reverie.device_runtime.replay import draw_noise, generate, pool_size
+from reverie.device_runtime.replay import generate, pool_size
 from reverie.device_runtime.report import predict
 
 SAMPLES = 1000

@@ -2,6 +2,9 @@
 
 Non-saturating loss (Goodfellow et al., 2014). Live classes are shown as they are; known classes are rehearsed by
 the previous generator's samples, which count as live for the discriminator and anchor the generator's outputs.
+
+A class that was known and is live again keeps what it was: its noise tells from then on which time it is from, see
+`noise.py`. What the previous generator made of noise that told nothing moves to noise that tells of the pretraining.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from reverie.device_runtime.engine import TrainStep
 from reverie.device_runtime.fit import Live
 from reverie.device_runtime.models import Models, one_hot, run_in_chunks
 from reverie.device_runtime.monitor import Monitor
+from reverie.device_runtime.noise import draw_labels, draw_noise, next_time, noise_of, telling
 from reverie.device_runtime.randomness import rng_for
-from reverie.device_runtime.replay import draw_noise, generate
+from reverie.device_runtime.replay import generate
 
 
 class Round(NamedTuple):
@@ -107,19 +111,24 @@ def draw_round(
     """Half of a round is of live classes, half of known ones."""
     half = config.batch // 2
     rows = live.rows(rng, config.batch - half)
-    known_noise, known_labels = draw_noise(previous, half, rng, balance=True, spread=config.noise_spread)
-    rehearsed = generate(previous, known_noise, known_labels)
+    labels = live.labels[rows]
+    coming = live.labels if config.anchor > 0 else None
+    known_labels = draw_labels(previous, half, rng)
+    known_noise = noise_of(previous, known_labels, rng, config.noise_spread, coming)
     fresh = rng.standard_normal((len(rows), known_noise.shape[1]), dtype=np.float32)
+    rehearsed = generate(previous, known_noise, known_labels)
     reconstructs = np.arange(len(rows)) % 2 == 0
     kept = reconstructs[:, None] & (np.arange(fresh.shape[1]) < config.components)
     noise = np.where(kept, coordinates[rows], fresh)
-    only_known = ~np.isin(known_labels, live.labels)
-    inputs, labels = live.inputs[rows], live.labels[rows]
-    anchor_weight = np.concatenate(
-        [config.reconstruction * reconstructs / len(rows), config.anchor * only_known / half]
-    )
+    moved = known_noise
+    if config.anchor > 0:
+        noise = telling(noise, next_time(previous, labels))
+        first = np.isin(known_labels, live.labels) & (previous.times_learnt[known_labels] == 1)
+        moved = telling(known_noise, np.where(first, 0, -1))
+    inputs = live.inputs[rows]
+    anchor_weight = np.concatenate([config.reconstruction * reconstructs / len(rows), config.anchor * _share(half)])
     return Round(
-        noise=np.concatenate([noise, known_noise]),
+        noise=np.concatenate([noise, moved]),
         labels=np.concatenate([labels, known_labels]),
         anchor=np.concatenate([inputs, rehearsed]),
         anchor_weight=anchor_weight.astype(np.float32),

@@ -33,6 +33,14 @@ class Models:
     solver: Weights
     generator: Weights
     discriminator: Weights
+    learnt: tuple[int, ...] = ()
+    """How often the generator learnt each of the first classes, the pretraining included; the others, once."""
+
+    @property
+    def times_learnt(self) -> np.ndarray:
+        """How often the generator learnt the class of each slot (C,), the pretraining included; 0 if it is free."""
+        used = [*self.learnt, *[1] * (len(self.classes) - len(self.learnt))]
+        return np.array(used + [0] * (self.manifest.slots - len(used)))
 
     @property
     def active(self) -> np.ndarray:
@@ -68,13 +76,19 @@ class Models:
         """A copy with the weights in `solver` replaced; those that do not train stay."""
         return replace(self, solver={**self.solver, **solver})
 
-    def with_generative(self, generator: Weights, discriminator: Weights) -> Models:
-        """A copy with the weights of generator and discriminator replaced."""
-        return replace(self, generator=generator, discriminator=discriminator)
+    def with_generative(self, generator: Weights, discriminator: Weights, learnt: tuple[int, ...]) -> Models:
+        """A copy with the weights of generator and discriminator replaced, and how often these learnt each class."""
+        return replace(self, generator=generator, discriminator=discriminator, learnt=learnt)
 
     def with_classes(self, classes: tuple[str, ...]) -> Models:
-        """A copy in which the class slots of `classes` are in use."""
-        return replace(self, classes=classes)
+        """A copy in which the class slots of `classes` are in use; the generator has not learnt those that are new."""
+        return replace(self, classes=classes, learnt=tuple(self.times_learnt[: len(classes)].tolist()))
+
+    def learnt_once_more(self, slots: np.ndarray, apart: bool) -> tuple[int, ...]:
+        """`learnt` once the generator has learnt the classes in `slots`, with their times kept `apart` or not."""
+        came = np.isin(np.arange(self.manifest.slots), slots)
+        times = self.times_learnt + came if apart else np.maximum(self.times_learnt, came)
+        return tuple(times[: len(self.classes)].tolist())
 
 
 def class_mask(classes: int, slots: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 
 from reverie.device_runtime.errors import ReverieError
 from reverie.device_runtime.models import Models
+from reverie.device_runtime.noise import noise_of
 from reverie.device_runtime.preprocess import Preprocessing, input_to_image
 from reverie.device_runtime.randomness import rng_for
 from reverie.device_runtime.replay import generate
@@ -26,7 +27,7 @@ def picture_of_classes(models: Models, columns: int = COLUMNS, scale: int = 2) -
             f"{models.manifest.name} generates features of its backbone, which are no pictures: leave the picture out"
         )
     labels = np.repeat(np.arange(len(models.classes)), columns)
-    noise = rng_for(0, "picture").standard_normal((len(labels), models.manifest.noise_size), dtype=np.float32)
+    noise = noise_of(models, labels, rng_for(0, "picture"))
     return picture_of_inputs(generate(models, noise, labels), labels, models.manifest.preprocessing, columns, scale)
 
 

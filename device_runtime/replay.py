@@ -8,6 +8,7 @@ import numpy as np
 
 from reverie.device_runtime.config import ReplayConfig
 from reverie.device_runtime.models import Models, one_hot, run_in_chunks, softened
+from reverie.device_runtime.noise import draw_noise
 from reverie.device_runtime.randomness import rng_for
 
 CANDIDATES = 4
@@ -27,21 +28,6 @@ class Examples(NamedTuple):
     def take(self, rows: np.ndarray) -> Examples:
         """The examples in `rows`."""
         return Examples(self.inputs[rows], self.targets[rows], self.temperature[rows])
-
-
-def draw_noise(
-    models: Models, count: int, rng: np.random.Generator, balance: bool, spread: float = 1.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Noise (N, Z) and the class (N,) of each code: known classes in equal numbers, or at random.
-
-    Each row is standard normal times a factor between 1 and `spread`, the opposite of the truncation that trades
-    variety for looks (Brock et al., "Large scale GAN training", ICLR 2019).
-    """
-    noise = rng.standard_normal((count, models.manifest.noise_size), dtype=np.float32)
-    noise *= rng.uniform(1, spread, (count, 1)).astype(np.float32)
-    known = len(models.classes)
-    labels = rng.permutation(np.arange(count) % known) if balance else rng.integers(known, size=count)
-    return noise, labels
 
 
 def generate(models: Models, noise: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -14,8 +14,9 @@ from reverie.device_runtime.fit import Live
 from reverie.device_runtime.generative import coverage
 from reverie.device_runtime.models import Models, run_in_chunks
 from reverie.device_runtime.monitor import Monitor, StageRecord
+from reverie.device_runtime.noise import draw_noise
 from reverie.device_runtime.randomness import rng_for
-from reverie.device_runtime.replay import draw_noise, generate
+from reverie.device_runtime.replay import generate
 
 AGREEMENT_SAMPLES = 1000
 LOSS_POINTS = 200

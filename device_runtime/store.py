@@ -39,6 +39,8 @@ class Generation:
     created: str
     classes: tuple[str, ...]
     files: dict[str, FileRecord]
+    learnt: tuple[int, ...] = ()
+    """As in `Models`."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain dictionaries."""
@@ -52,6 +54,7 @@ def read_generation(home: Path, name: str | None = None) -> Generation:
         path = home / "generations" / name / "generation.json"
         values = json.loads(path.read_text(encoding="utf-8"))
         values["classes"] = tuple(values["classes"])
+        values["learnt"] = tuple(values.get("learnt", ()))
         values["files"] = {path: FileRecord(**record) for path, record in values["files"].items()}
         return Generation(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -66,7 +69,8 @@ def load_models(home: Path, generation: Generation) -> Models:
         read_verified(graphs, path, record)
     folder = home / "generations" / generation.name
     files = {n: read_verified(folder, f"{n}.onnx", generation.files[f"{n}.onnx"]) for n in bundle.MODELS}
-    return Models(graphs, manifest, generation.classes, **weights_in_files(manifest, files))
+    weights = weights_in_files(manifest, files)
+    return Models(graphs, manifest, generation.classes, **weights, learnt=generation.learnt)
 
 
 def current(home: Path) -> str:
@@ -121,6 +125,7 @@ def add_generation(
         created=journal.now(),
         classes=models.classes,
         files={path: fingerprint(content) for path, content in contents.items()},
+        learnt=models.learnt,
     )
     target = home / "generations" / name
     before = current(home)

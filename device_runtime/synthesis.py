@@ -15,6 +15,7 @@ from reverie.device_runtime.config import LOSSES, ReplayConfig, SynthesisConfig
 from reverie.device_runtime.engine import Graph
 from reverie.device_runtime.models import Models, one_hot
 from reverie.device_runtime.monitor import Monitor
+from reverie.device_runtime.noise import draw_labels, noise_of
 from reverie.device_runtime.randomness import rng_for
 from reverie.device_runtime.replay import Examples, generate, label
 
@@ -104,7 +105,9 @@ def draw_references(
     """Reference labels (N,) at random: one of the "live" frames' labels, a "known" class, or one of "all"."""
     if pool == "live":
         return np.asarray(rng.choice(live_labels, size=count))
-    return rng.integers(len((pretrained if pool == "known" else trained).classes), size=count)
+    if pool == "known":
+        return draw_labels(pretrained, count, rng, balance=False)
+    return rng.integers(len(trained.classes), size=count)
 
 
 def _graph(pretrained: Models, trained_solver: Weights, search: str) -> Graph:
@@ -122,7 +125,7 @@ def _joined(parts: list[tuple[Examples, np.ndarray]]) -> tuple[Examples, np.ndar
 
 def _start(models: Models, config: SynthesisConfig, rng: np.random.Generator, references: np.ndarray) -> np.ndarray:
     """Where the search begins: noise (N, Z), or inputs (N, *S) at random or from the generator."""
-    noise = rng.standard_normal((len(references), models.manifest.noise_size), dtype=np.float32)
+    noise = noise_of(models, references, rng)
     if config.search == "noise":
         return noise
     if config.start == "generated":
@@ -134,24 +137,22 @@ def _start(models: Models, config: SynthesisConfig, rng: np.random.Generator, re
 def _search(
     graph: Graph, config: SynthesisConfig, start: np.ndarray, feeds: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, list[float]]:
-    """Adam on the input or the noise until the mean loss converges; returns inputs (N, *S) and the losses."""
+    """Adam on the input or the noise until the mean loss converges; returns inputs (N, *S) and the losses, of the
+    start first and of the result last.
+    """
     source = "noise" if config.search == "noise" else "input"
     adam = Adam(config.learning_rate, start.shape)
-    losses: list[float] = []
-    small_steps = 0
     value = start
-    for _ in range(config.steps):
-        result = graph.run(feeds | {source: value})
+    result = graph.run(feeds | {source: value})
+    losses = [float(result["each"].mean())]
+    small_steps = 0
+    while len(losses) <= config.steps and small_steps < 3:
         value = value + adam.change(result[f"{source}_grad"])
+        result = graph.run(feeds | {source: value})
         losses.append(float(result["each"].mean()))
-        if len(losses) > 1:
-            fell = losses[-2] - losses[-1]
-            small_steps = small_steps + 1 if abs(fell) < config.tolerance * abs(losses[-2]) else 0
-        if small_steps == 3:
-            break
-    if source == "noise":
-        value = graph.run(feeds | {source: value})["generated"]
-    return value, losses
+        fell = losses[-2] - losses[-1]
+        small_steps = small_steps + 1 if abs(fell) < config.tolerance * abs(losses[-2]) else 0
+    return (result["generated"] if source == "noise" else value), losses
 
 
 def _examples(pretrained: Models, found: np.ndarray, references: np.ndarray, config: SynthesisConfig) -> Examples:

@@ -232,7 +232,8 @@ def _add_judged(
     decision = decide(evaluate(previous, updated.models, frames, config), config.promotion)
     models = updated.models
     if decision.promoted and not decision.generator_promoted:
-        models = models.with_generative(previous.generator, previous.discriminator)
+        learnt = previous.with_classes(models.classes).learnt
+        models = models.with_generative(previous.generator, previous.discriminator, learnt)
     synthesised = [models.classes[slot] for slot in np.unique(updated.references)]
     report = updated.report.to_json() | {"set_aside": set_aside, "synthesised": synthesised}
 

@@ -22,6 +22,7 @@ from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.frames import Frames, extend_classes, split
 from reverie.device_runtime.models import Models
 from reverie.device_runtime.monitor import Monitor
+from reverie.device_runtime.noise import times_kept
 from reverie.device_runtime.replay import Replay
 from reverie.device_runtime.report import Report, make_report
 
@@ -41,7 +42,7 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
     live, held_out = split(frames, classes, config.holdout, config.seed)
     ratio = config.replay.per_live
     if ratio is None:
-        ratio = len(pretrained.classes) / len(frames.classes)
+        ratio = float(np.minimum(pretrained.times_learnt, times_kept(pretrained)).sum()) / len(frames.classes)
     start = pretrained.with_classes(classes)
 
     with monitor.stage("replay"):
@@ -71,7 +72,8 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
             generator, discriminator = generative.update_generator(
                 pretrained, updated, live, config.generative, config.seed, monitor
             )
-            updated = updated.with_generative(generator, discriminator)
+            learnt = updated.learnt_once_more(live.labels, apart=config.generative.anchor > 0)
+            updated = updated.with_generative(generator, discriminator, learnt)
 
     report = make_report(pretrained, updated, live, held_out, config, monitor)
     return Updated(updated, report, synthesised, references)

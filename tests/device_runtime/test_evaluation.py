@@ -108,7 +108,7 @@ def test_a_solver_that_learnt_nothing_does_not_serve(judged, grown):
 
 def test_a_generator_that_shows_one_thing_only_is_refused_alone(judged, updated):
     collapsed = {n: np.zeros_like(w) for n, w in updated.models.generator.items()}
-    _, decision = judged(updated.models.with_generative(collapsed, updated.models.discriminator))
+    _, decision = judged(replace(updated.models, generator=collapsed))
     assert decision.promoted
     assert "class agreement" in names(decision, "generator")
 

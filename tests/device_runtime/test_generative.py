@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverie.device_runtime.config import GenerativeConfig
+from reverie.device_runtime.config import GenerativeConfig, UpdateConfig
 from reverie.device_runtime.coordinates import principal_coordinates
 from reverie.device_runtime.fit import Live
 from reverie.device_runtime.generative import (
@@ -19,8 +19,10 @@ from reverie.device_runtime.generative import (
     update_generator,
 )
 from reverie.device_runtime.monitor import Monitor
+from reverie.device_runtime.noise import next_time, telling, told_by
 from reverie.device_runtime.pictures import picture_of_classes
 from reverie.device_runtime.randomness import rng_for
+from reverie.device_runtime.replay import generate
 
 CONFIG = GenerativeConfig(batch=12, components=4)
 
@@ -82,11 +84,37 @@ def test_the_literal_round_shows_live_inputs_alone_as_live(models, live, coordin
     assert not now.anchor_weight.any()
 
 
-def test_known_classes_that_are_live_too_are_not_held_to_the_previous_generator(models, live, coordinates):
+def test_a_known_class_that_is_live_again_is_made_from_noise_that_tells_old_from_new(models, live, coordinates):
     known = Live(live.inputs, live.labels - 3)  # slots 0 and 1
-    now = draw_round(models, known, coordinates, CONFIG, rng_for(0, "test"))
-    rehearsed = np.arange(len(now.labels)) >= 6
-    np.testing.assert_array_equal(now.anchor_weight[rehearsed] > 0, now.labels[rehearsed] == 2)
+    before = replace(models, learnt=(1, 3, 1))
+    now = draw_round(before, known, coordinates, replace(CONFIG, batch=64), rng_for(0, "test"))
+    is_live = np.arange(64) < 32
+    size = told_by(now.noise.shape[1])
+    clear = np.sign(now.noise[:, -size:]) == np.sign(telling(0 * now.noise, next_time(before, now.labels))[:, -size:])
+    assert clear[is_live].mean() > 0.95
+    assert clear[~is_live & (now.labels != 2)].mean() < 0.75
+
+
+def test_what_is_rehearsed_is_what_the_previous_generator_made(models, live, coordinates):
+    """From noise that tells nothing as yet, of the class that is live again for the first time."""
+    known = Live(live.inputs, live.labels - 3)
+    before = replace(models, learnt=(1, 3, 1))
+    now = draw_round(before, known, coordinates, replace(CONFIG, batch=64), rng_for(0, "test"))
+    size = told_by(now.noise.shape[1])
+    pretraining = telling(np.zeros_like(now.noise), np.zeros(64, int))
+    as_taken = now.noise.copy()
+    first = now.labels == 0
+    as_taken[first, -size:] = 2 * (now.noise - pretraining)[first, -size:]
+    made = generate(models, as_taken, now.labels)
+    np.testing.assert_allclose(now.anchor[32:], made[32:], atol=1e-4)
+    np.testing.assert_allclose(now.anchor_weight[32:], CONFIG.anchor / 32, rtol=1e-6)
+
+
+def test_the_literal_round_draws_plain_noise_for_known_classes_that_are_live(models, live, coordinates):
+    known = Live(live.inputs, live.labels - 3)
+    literal = replace(UpdateConfig().literal().generative, batch=400)
+    now = draw_round(models, known, coordinates, literal, rng_for(0, "test"))
+    np.testing.assert_allclose([now.noise.mean(), now.noise.std()], [0, 1], atol=0.05)
 
 
 def test_an_input_to_reproduce_keeps_its_first_coordinates_and_gets_fresh_noise_for_the_rest(models, live, coordinates):

@@ -104,7 +104,7 @@ def test_exactly_the_wanted_number_of_different_inputs_is_found(run):
 
 def test_the_search_stops_when_the_loss_has_settled(run):
     assert len(run(replace(CONFIG, learning_rate=0.0, steps=50)).losses) == 4
-    assert len(run(replace(CONFIG, learning_rate=0.0, steps=50, tolerance=0.0)).losses) == 50
+    assert len(run(replace(CONFIG, learning_rate=0.0, steps=50, tolerance=0.0)).losses) == 51
 
 
 def test_when_time_runs_out_the_batches_found_so_far_are_kept(models, trained, live):

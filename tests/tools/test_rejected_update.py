@@ -132,6 +132,7 @@ def test_a_refused_generator_is_told_and_the_solver_serves_with_the_previous_one
     assert same(served.discriminator, models.discriminator)
     assert not same(served.solver, models.solver)
     assert len(served.classes) == 5
+    assert served.times_learnt[:5].tolist() == [1, 1, 1, 0, 0]
     # and the next update, which replays from it, goes the whole way
     again = reverie("update", "--home", home, "--frames", frames_folder, *HURRY, "--seed", "1")
     assert again.code == 0, again
