@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
-from reverie.tools.options import json_option, seed_option
+from reverie.tools.forms import ABLATIONS, all_forms
+from reverie.tools.options import dimensions, json_option, seed_option
+
+PROTOCOLS = ("product", "shift", "split-class", "split-domain", "one-by-one")
+DATA = "Folder that holds mnist/ and fashion/ with the original idx files, plain or .gz."
 
 
 @click.group("bench")
@@ -16,24 +23,29 @@ def command() -> None:
     """Measure accuracy, forgetting, speed and memory."""
 
 
-data_option = click.option(
-    "--data",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder that holds mnist/ and fashion/ with the original idx files, plain or .gz.",
-)
-
-
 @command.command("accuracy")
-@data_option
+@click.option("--data", type=click.Path(path_type=Path), help=DATA)
 @click.option("--dataset", "datasets", multiple=True, type=click.Choice(["fashion", "mnist"]), help="[default: both]")
-@click.option("--protocol", "protocols", multiple=True, type=click.Choice(["product", "shift"]), help="[default: all]")
+@click.option("--protocol", "protocols", multiple=True, type=click.Choice(PROTOCOLS), help="[default: product, shift]")
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    help="In the place of --data: a folder of class-named folders, for the protocol product.",
+)
+@click.option("--size", callback=dimensions, help="Of --images, as in `reverie pretrain`; so are the next five.")
+@click.option("--solver")
+@click.option("--solver-weights", type=click.Path(path_type=Path))
+@click.option("--backbone-until", metavar="MODULE.PATH")
+@click.option("--solver-epochs", default=8, show_default=True, type=click.IntRange(1))
+@click.option("--gan-steps", default=4000, show_default=True, type=click.IntRange(1))
 @click.option(
     "--form",
     "forms",
     multiple=True,
-    type=click.Choice(["none", "joint", "literal", "default"]),
-    help="[default: all]",
+    help="none, joint, lwf, er, ewc, dgr, literal, control, default, or a row of an ablation.  [default: these nine]",
+)
+@click.option(
+    "--ablation", "ablations", multiple=True, type=click.Choice(ABLATIONS), help="A group of changes of the default."
 )
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--first-seed", default=0, show_default=True, help="To spread seeds over processes or machines.")
@@ -43,43 +55,67 @@ data_option = click.option(
     "--output", type=click.Path(path_type=Path), help="Write figures as JSON; runs that it holds are not repeated."
 )
 def accuracy_command(
-    data: Path,
+    data: Path | None,
     datasets: tuple[str, ...],
     protocols: tuple[str, ...],
+    images: Path | None,
     forms: tuple[str, ...],
+    ablations: tuple[str, ...],
     seeds: int,
     first_seed: int,
     cache: Path | None,
     validation: bool,
     output: Path | None,
+    **pretraining: Any,
 ) -> None:
     """Learn in steps with the device runtime; print accuracy on every task after every update."""
-    from reverie.tools.accuracy import FORMS, measure, scored_on
-    from reverie.tools.results import load_runs, print_tables, save_runs
+    from reverie.tools.accuracy import NAMES, measure
+    from reverie.tools.accuracy_start import OwnImages, begin_with_files, begin_with_folder, scored_on
+    from reverie.tools.result_tables import print_tables
+    from reverie.tools.results import load_runs, save_runs
 
+    unknown = [form for form in forms if form not in {*NAMES, *all_forms()}]
+    if unknown:
+        raise click.BadParameter(f"there is no form {unknown[0]!r}", param_hint="--form")
+    wanted = [*forms, *(row for group in ablations for row in ABLATIONS[group])] or list(NAMES)
     console = Console()
     runs = load_runs(output) if output is not None and output.exists() else []
-    for protocol in protocols or ("product", "shift"):
-        for dataset in datasets or ("fashion", "mnist"):
-            for seed in range(first_seed, first_seed + seeds):
-                key = (scored_on(dataset, validation), protocol, seed)
-                done = {run.form for run in runs if (run.dataset, run.protocol, run.seed) == key}
-                missing = [form for form in forms or FORMS if form not in done]
-                for run in measure(data, dataset, protocol, seed, missing, cache, validation, console):
-                    runs.append(run)
-                    if output is not None:
-                        save_runs(runs, output)
+    if data is not None and images is None:
+        pairs = product(protocols or ("product", "shift"), datasets or ("fashion", "mnist"))
+        beginnings = [(p, d, partial(begin_with_files, data, d, p, validation, cache)) for p, d in pairs]
+    elif images is not None and data is None:
+        own = OwnImages(images, **pretraining)
+        beginnings = [("product", images.resolve().name, partial(begin_with_folder, own, validation, cache))]
+    else:
+        raise click.UsageError("give either --data or --images")
+    for protocol, dataset, begin in beginnings:
+        for seed in range(first_seed, first_seed + seeds):
+            key = (scored_on(dataset, validation), protocol, seed)
+            done = {run.form for run in runs if (run.dataset, run.protocol, run.seed) == key}
+            for run in measure(partial(begin, seed), [form for form in wanted if form not in done], console):
+                runs.append(run)
+                if output is not None:
+                    save_runs(runs, output)
     print_tables(console, runs)
 
 
 @command.command("table")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--markdown", is_flag=True, help="As a document takes it.")
-def table_command(files: tuple[Path, ...], markdown: bool) -> None:
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a row for each accuracy to this file.")
+@click.option("--html", "html_file", type=click.Path(path_type=Path), help="Write tables, plots and pictures to it.")
+def table_command(files: tuple[Path, ...], markdown: bool, csv_file: Path | None, html_file: Path | None) -> None:
     """Print what `reverie bench accuracy --output` wrote to FILES, taken together."""
-    from reverie.tools.results import as_markdown, load_runs, print_tables
+    from reverie.tools.result_tables import as_markdown, print_tables
+    from reverie.tools.results import load_runs, save_csv
 
     runs = [run for path in files for run in load_runs(path)]
+    if csv_file is not None:
+        save_csv(runs, csv_file)
+    if html_file is not None:
+        from reverie.tools.result_page import page
+
+        html_file.write_text(page(runs), encoding="utf-8")
     if markdown:
         click.echo(as_markdown(runs))
     else:
@@ -150,7 +186,7 @@ def clips_command(known: tuple[Path, ...], new: tuple[Path, ...], output: Path, 
 
 
 @command.command("demo-bundle")
-@data_option
+@click.option("--data", required=True, type=click.Path(path_type=Path), help=DATA)
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @seed_option
 def demo_command(data: Path, output: Path, seed: int) -> None:

@@ -45,8 +45,8 @@ NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 def accuracy(classes: list[dict[str, Any]]) -> str:
     """Before and after for each class of an update, with a line between."""
-    with _style():
-        figure = _figure(0.32 * len(classes) + 0.9)
+    with drawing():
+        figure = new_figure(0.32 * len(classes) + 0.9)
         axes = figure.subplots()
         for at, row in enumerate(classes):
             before, after = row["before"], row["after"]
@@ -65,7 +65,7 @@ def accuracy(classes: list[dict[str, Any]]) -> str:
         axes.grid(axis="x", color=FAINT, linewidth=0.5)
         if axes.get_legend_handles_labels()[1]:
             axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def confusion(counts: dict[str, dict[str, dict[str, int]]]) -> str | None:
@@ -75,11 +75,11 @@ def confusion(counts: dict[str, dict[str, dict[str, int]]]) -> str | None:
     columns = [label for label in dict.fromkeys([*rows, *sorted(seen)]) if label in seen]
     if len(columns) > MOST_LABELS or not columns:
         return None
-    with _style():
+    with drawing():
         names = [_short(label) for label in columns]
         height = (0.3 if len(rows) < BESIDE else 0.2) * len(rows) + 0.09 * max(map(len, names)) + 1.1
         beside = len(columns) <= BESIDE
-        figure = _figure(height if beside else 2 * height)
+        figure = new_figure(height if beside else 2 * height)
         panels = figure.subplots(1, 2, sharey=True) if beside else figure.subplots(2, 1)
         for axes, (when, table) in zip(panels, counts.items(), strict=True):
             values = np.array([[table[row].get(column, 0) for column in columns] for row in rows], float)
@@ -93,14 +93,14 @@ def confusion(counts: dict[str, dict[str, dict[str, int]]]) -> str | None:
             axes.set_yticks(range(len(rows)), [_short(label) for label in rows])
             axes.set_title(when)
             axes.set_xlabel("taken for")
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def losses(stages: dict[str, dict[str, Any]]) -> str:
     """The loss of each stage over its steps."""
     curves = {name: stage for name, stage in stages.items() if len(stage["losses"]) > 1}
-    with _style():
-        figure = _figure(1.7)
+    with drawing():
+        figure = new_figure(1.7)
         panels = figure.subplots(1, len(curves), squeeze=False)[0]
         panels[0].set_ylabel("loss")
         for axes, (name, stage) in zip(panels, curves.items(), strict=True):
@@ -108,14 +108,14 @@ def losses(stages: dict[str, dict[str, Any]]) -> str:
             axes.plot(steps, stage["losses"], color=AFTER, linewidth=1.2)
             axes.set_title(name)
             axes.set_xlabel("step")
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def cost(stages: dict[str, dict[str, Any]]) -> str:
     """Seconds and peak memory of each stage."""
     names = list(stages)
-    with _style():
-        figure = _figure(0.28 * len(names) + 0.8)
+    with drawing():
+        figure = new_figure(0.28 * len(names) + 0.8)
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, values, what in (
             (left, [stages[name]["seconds"] for name in names], "seconds"),
@@ -126,7 +126,7 @@ def cost(stages: dict[str, dict[str, Any]]) -> str:
             axes.margins(x=0.18)
             axes.set_xlabel(what)
         left.invert_yaxis()
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def _short(label: str) -> str:
@@ -138,17 +138,20 @@ def _first(axes: Axes, label: str) -> bool:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def drawing() -> Iterator[None]:
+    """In which plots look alike."""
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's browser has fonts that this box has not
         yield
 
 
-def _figure(height: float) -> Figure:
+def new_figure(height: float) -> Figure:
+    """As wide as a page, `height` inches high."""
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
-def _svg(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
+    """The drawing, to stand in an HTML file."""
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg", transparent=True, metadata=NO_METADATA)
     return drawn.getvalue()[drawn.getvalue().index("<svg") :]

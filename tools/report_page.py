@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
@@ -15,30 +14,10 @@ from reverie.device_runtime.bundle import Manifest
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.store import Generation
 from reverie.tools import plots
+from reverie.tools.html import document, image, plot, table
 
 THUMBNAIL = 96
 """Pixels of the longer side of a frame."""
-STYLE = """
-:root { color-scheme: light; }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 52rem; background: #fbfaf7; color: #1d1f21;
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; }
-p { margin: .4rem 0; } .faint, figcaption, th { color: #62666b; font-size: .9rem; }
-.state { display: inline-block; padding: .1rem .6rem; border-radius: 1rem; background: #dcefe6; color: #124d3a;
-  font-weight: 600; }
-.state.rejected { background: #fbe3cc; color: #7a3b00; }
-table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .25rem .8rem .25rem 0;
-  border-bottom: 1px solid #e3e0d8; vertical-align: top; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
-figure { margin: .8rem 0; } svg { width: 100%; height: auto; } figure img { max-width: 100%; }
-figure img { image-rendering: pixelated; }
-.failed td { color: #7a3b00; font-weight: 600; }
-.frames { display: flex; flex-wrap: wrap; gap: .5rem; } .frames figure { margin: 0; width: 96px; }
-.rows { display: flex; gap: .6rem; }
-.rows ol { list-style: none; margin: 0; padding: 0; display: grid; font-size: .8rem; }
-.rows li { display: flex; align-items: center; } .rows img { min-width: 0; align-self: start; }
-@media print { body { background: none; } h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
-"""
 
 
 @dataclass(frozen=True)
@@ -68,11 +47,7 @@ def page(shown: Shown) -> str:
     if shown.report:
         sections += [_cost(shown.report), _settings(shown.report)]
     sections += [_history(shown.history), _frames(shown.frames)]
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
-        f"<body>{''.join(sections)}</body></html>\n"
-    )
+    return document(title, sections)
 
 
 def _head(shown: Shown, title: str) -> str:
@@ -94,11 +69,11 @@ def _learnt(report: dict[str, Any]) -> str:
         for r in report["classes"]
     ]
     matrix = plots.confusion(report["confusion"]) if report.get("confusion") else None
-    confused = _plot(matrix, "Held-out frames by their label (rows) and what they were taken for.") if matrix else ""
+    confused = plot(matrix, "Held-out frames by their label (rows) and what they were taken for.") if matrix else ""
     return (
         "<h2>What it learnt</h2>"
-        + _plot(plots.accuracy(report["classes"]), "Held-out frames of this update: a fifth, which was not learnt.")
-        + _table(("class", "frames", "held out", "before", "after"), rows)
+        + plot(plots.accuracy(report["classes"]), "Held-out frames of this update: a fifth, which was not learnt.")
+        + table(("class", "frames", "held out", "before", "after"), rows)
         + confused
         + f"<p>Kept, as far as generated inputs tell: on those of the classes known before, it agrees with the solver "
         f"before it in {report['agreement']:.1%}.</p>"
@@ -124,7 +99,7 @@ def _rows(picture: bytes, labels: Sequence[str], words: str) -> str:
     """A picture with the name of each of its rows beside it."""
     names = "".join(f"<li>{escape(label)}</li>" for label in labels)
     return (
-        f'<figure><div class="rows"><ol>{names}</ol>{_image(picture, "png", words)}</div>'
+        f'<figure><div class="rows"><ol>{names}</ol>{image(picture, "png", words)}</div>'
         f"<figcaption>{words}</figcaption></figure>"
     )
 
@@ -132,7 +107,7 @@ def _rows(picture: bytes, labels: Sequence[str], words: str) -> str:
 def _losses(report: dict[str, Any]) -> str:
     if not any(len(stage["losses"]) > 1 for stage in report["stages"].values()):
         return ""
-    return "<h2>Losses</h2>" + _plot(plots.losses(report["stages"]), "The loss of each stage that trains or searches.")
+    return "<h2>Losses</h2>" + plot(plots.losses(report["stages"]), "The loss of each stage that trains or searches.")
 
 
 def _decision(report: dict[str, Any]) -> str:
@@ -168,12 +143,12 @@ def _set_aside(report: dict[str, Any]) -> str:
         for label, why in report.get("set_aside", {}).items()
         for reason, n in why.items()
     ]  # fmt: skip
-    return "<h2>Frames set aside</h2>" + _table(("label", "frames", "reason"), rows) if rows else ""
+    return "<h2>Frames set aside</h2>" + table(("label", "frames", "reason"), rows) if rows else ""
 
 
 def _cost(report: dict[str, Any]) -> str:
     seconds = sum(stage["seconds"] for stage in report["stages"].values())
-    return f"<h2>Time and memory</h2><p>{seconds:.0f} seconds in all.</p>" + _plot(plots.cost(report["stages"]), "")
+    return f"<h2>Time and memory</h2><p>{seconds:.0f} seconds in all.</p>" + plot(plots.cost(report["stages"]), "")
 
 
 def _settings(report: dict[str, Any]) -> str:
@@ -181,7 +156,7 @@ def _settings(report: dict[str, Any]) -> str:
     changed = [(name, str(value)) for name, value in _changes(report.get("config", {}), default)]
     if not changed:
         return "<h2>Settings</h2><p>The default.</p>"
-    return "<h2>Settings other than the default</h2>" + _table(("setting", "value"), changed)
+    return "<h2>Settings other than the default</h2>" + table(("setting", "value"), changed)
 
 
 def _changes(values: dict[str, Any], default: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -195,7 +170,7 @@ def _changes(values: dict[str, Any], default: dict[str, Any], prefix: str = "") 
 
 def _history(entries: list[Entry]) -> str:
     rows = [(_time(entry.at), entry.who, entry.event, _why(entry)) for entry in entries]
-    return "<h2>History</h2>" + _table(("when", "who", "what", "why"), rows) if rows else ""
+    return "<h2>History</h2>" + table(("when", "who", "what", "why"), rows) if rows else ""
 
 
 def _why(entry: Entry) -> str:
@@ -207,25 +182,11 @@ def _frames(frames: list[tuple[str, str, bytes]] | None) -> str:
     if not frames:
         return "" if frames is None else "<h2>Frames</h2><p>The home holds none.</p>"
     shown = "".join(
-        f"<figure>{_image(content, 'jpeg', label)}<figcaption>{escape(label)}{escape(f': {reason}' if reason else '')}"
+        f"<figure>{image(content, 'jpeg', label)}<figcaption>{escape(label)}{escape(f': {reason}' if reason else '')}"
         "</figcaption></figure>"
         for label, reason, content in frames
     )
     return f'<h2>Frames that the home holds</h2><div class="frames">{shown}</div>'
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
-
-
-def _plot(svg: str, words: str) -> str:
-    return f"<figure>{svg}<figcaption>{escape(words)}</figcaption></figure>"
-
-
-def _image(content: bytes, kind: str, words: str) -> str:
-    return f'<img src="data:image/{kind};base64,{base64.b64encode(content).decode()}" alt="{escape(words)}">'
 
 
 def _share(value: float | None, otherwise: str) -> str:

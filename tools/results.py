@@ -1,20 +1,71 @@
-"""What `reverie bench accuracy` measured, as tables."""
+"""What `reverie bench accuracy` measured, as files."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from reverie.device_runtime.errors import ReverieError
-from reverie.tools.accuracy import Run
 
-HEADINGS = ("form", "after", "all, %", "± s.e.", "by task, %", "forgetting", "coverage", "seconds", "peak MB")
+
+@dataclass(frozen=True)
+class Run:
+    """One form on one protocol with one seed. `matrix[i][j]`: accuracy on task j after update i (0: pretraining)."""
+
+    dataset: str
+    protocol: str
+    form: str
+    seed: int
+    matrix: list[list[float]]
+    weights: list[float]
+    """Of each task in the accuracy of all."""
+    seconds: list[float] = field(default_factory=list)
+    peak_bytes: list[int] = field(default_factory=list)
+    confused: list[list[float]] = field(default_factory=list)
+    """After each update: the share of old test images taken for new classes, and of new ones for old classes."""
+    coverage: list[dict[str, float]] = field(default_factory=list)
+    agreement: list[float] = field(default_factory=list)
+    pictures: dict[str, str] = field(default_factory=dict)
+    """"generated" and "synthesised" inputs of the last update, PNG in base64."""
+
+    def overall(self, update: int) -> float:
+        """Accuracy on the tasks seen until `update`."""
+        row = self.matrix[update]
+        return float(np.average(row, weights=self.weights[: len(row)]))
+
+    def old(self, update: int) -> float:
+        """Accuracy on the tasks before `update`."""
+        return float(np.average(self.matrix[update][:-1], weights=self.weights[:update]))
+
+    def forgetting(self) -> float:
+        """Best earlier minus final accuracy, the mean over all tasks but the last.
+
+        Chaudhry et al., "Riemannian walk for incremental learning", ECCV 2018.
+        """
+        final = self.matrix[-1]
+        best = [max(row[task] for row in self.matrix[:-1] if len(row) > task) for task in range(len(final) - 1)]
+        return float(np.mean([b - final[task] for task, b in enumerate(best)])) if best else 0.0
+
+    def backward_transfer(self) -> float:
+        """Final accuracy minus that right after a task was learnt, the mean over all tasks but the last.
+
+        Lopez-Paz & Ranzato, "Gradient episodic memory for continual learning", NeurIPS 2017.
+        """
+        final = self.matrix[-1]
+        gained = [final[task] - self.matrix[task][task] for task in range(len(final) - 1)]
+        return float(np.mean(gained)) if gained else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain dictionaries, with the derived figures."""
+        overall = [self.overall(update) for update in range(len(self.matrix))]
+        derived = {"forgetting": self.forgetting(), "backward_transfer": self.backward_transfer()}
+        return dataclasses.asdict(self) | {"overall": overall} | derived
 
 
 def save_runs(runs: list[Run], path: Path) -> None:
@@ -32,57 +83,25 @@ def load_runs(path: Path) -> list[Run]:
         raise ReverieError(f"{path} holds no figures of reverie bench accuracy: give what --output wrote") from error
 
 
-def tables(runs: list[Run]) -> Iterator[tuple[str, list[list[str]]]]:
-    """A title and rows under HEADINGS for each data set and protocol: means over seeds.
-
-    The standard error is that of the accuracy on all test images; coverage is the smallest and largest share of a
-    class among generated inputs in any run, in parts of its even share.
-    """
-    for key in dict.fromkeys((run.dataset, run.protocol) for run in runs):
-        chosen = [run for run in runs if (run.dataset, run.protocol) == key]
-        seeds = sorted({run.seed for run in chosen})
-        rows = []
-        for form in dict.fromkeys(run.form for run in chosen):
-            group = [run for run in chosen if run.form == form]
-            rows += [_row(form, group, update) for update in range(len(group[0].matrix))]
-        yield f"{key[0]} {key[1]}, seeds {', '.join(map(str, seeds))}", rows
+def save_csv(runs: list[Run], path: Path) -> None:
+    """Write a row for each accuracy: of which form, data set, protocol and seed, after which update, on which task."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["dataset", "protocol", "form", "seed", "update", "task", "accuracy"])
+        for run in runs:
+            for update, row in enumerate(run.matrix):
+                for task, value in enumerate(row):
+                    rows.writerow([run.dataset, run.protocol, run.form, run.seed, update, task, f"{value:.6f}"])
 
 
-def print_tables(console: Console, runs: list[Run]) -> None:
-    """For a terminal."""
-    for title, rows in tables(runs):
-        table = Table(title=title, title_justify="left")
-        for heading in HEADINGS:
-            table.add_column(heading, justify="left" if heading == "form" else "right")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+def grouped(runs: list[Run]) -> dict[tuple[str, str], dict[str, list[Run]]]:
+    """Runs by (data set, protocol) and then by form, in the order in which they came."""
+    groups: dict[tuple[str, str], dict[str, list[Run]]] = {}
+    for run in runs:
+        groups.setdefault((run.dataset, run.protocol), {}).setdefault(run.form, []).append(run)
+    return groups
 
 
-def as_markdown(runs: list[Run]) -> str:
-    """For a document."""
-    lines = []
-    for title, rows in tables(runs):
-        lines += [f"### {title}", "", f"| {' | '.join(HEADINGS)} |", "|---" * len(HEADINGS) + "|"]
-        lines += [f"| {' | '.join(row)} |" for row in rows] + [""]
-    return "\n".join(lines)
-
-
-def _row(form: str, group: list[Run], update: int) -> list[str]:
-    overall = np.array([run.overall(update) for run in group]) * 100
-    error = overall.std(ddof=1) / np.sqrt(len(overall)) if len(overall) > 1 else 0.0
-    by_task = np.mean([run.matrix[update] for run in group], axis=0) * 100
-    last = update == len(group[0].matrix) - 1
-    coverages = [run.coverage[update - 1] for run in group if run.coverage and update]
-    shares = [share * len(coverage) for coverage in coverages for share in coverage.values()]
-    return [
-        form,
-        str(update),
-        f"{overall.mean():.2f}",
-        f"{error:.2f}",
-        "  ".join(f"{value:.1f}" for value in by_task),
-        f"{100 * np.mean([run.forgetting() for run in group]):.2f}" if last else "",
-        f"{min(shares):.2f}-{max(shares):.2f}" if shares else "",
-        f"{np.mean([run.seconds[update - 1] for run in group]):.0f}" if update else "",
-        f"{max(run.peak_bytes[update - 1] for run in group) / 1e6:.0f}" if update else "",
-    ]
+def title(runs: list[Run]) -> str:
+    """Of runs of one data set and protocol."""
+    return f"{runs[0].dataset} {runs[0].protocol}, seeds {', '.join(map(str, sorted({run.seed for run in runs})))}"

@@ -1,0 +1,167 @@
+"""What a measurement of `reverie bench accuracy` begins with: a protocol, and networks pretrained on its first task."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from reverie.device_runtime import installation, store
+from reverie.device_runtime.frames import label_files
+from reverie.device_runtime.inputs import InputMaker
+from reverie.device_runtime.models import Models
+from reverie.tools.protocols import PROTOCOLS, Protocol, Samples, product_tasks, read_idx, validation_split
+
+TESTED = 0.2
+"""Share of a folder's images that is tested, and of the others that is held out with `--validation`."""
+
+Result = TypeVar("Result")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What all forms of one measurement begin with."""
+
+    dataset: str
+    protocol: str
+    seed: int
+    steps: Protocol
+    start: Models
+    pretrained: Path
+
+
+class OwnImages(NamedTuple):
+    """A folder of class-named folders, and how `reverie pretrain` takes it."""
+
+    folder: Path
+    size: tuple[int, ...] | None
+    solver: str | None
+    solver_weights: Path | None
+    backbone_until: str | None
+    solver_epochs: int
+    gan_steps: int
+
+
+def scored_on(dataset: str, validation: bool) -> str:
+    """Name of the data set in a Run, so that figures on validation images are never taken for test figures."""
+    return f"{dataset} validation" if validation else dataset
+
+
+def apart(does: Callable[..., Result], *arguments: object) -> Result:
+    """In a process of its own, so that torch is not in the memory that is measured here."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(does, *arguments).result()
+
+
+def begin_with_files(
+    data: Path, dataset: str, protocol: str, validation: bool, cache: Path | None, seed: int, scratch: Path
+) -> Measured:
+    """On files of MNIST's format. No test image reaches training or a choice of settings."""
+    train = read_idx(data / dataset, "train")
+    if validation:
+        train, test = validation_split(train)
+    else:
+        test = read_idx(data / dataset, "t10k")
+    steps = PROTOCOLS[protocol](train, test, seed)
+    pretrained = _place(cache, scratch, f"{dataset}-{steps.pretraining}-{seed}", validation)
+    apart(_pretrain_arrays, steps._replace(updates=[], tests=[]), pretrained, seed)
+    return Measured(
+        scored_on(dataset, validation), protocol, seed, steps, _installed(pretrained, steps.slots, scratch), pretrained
+    )
+
+
+def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed: int, scratch: Path) -> Measured:
+    """`product` on images of one's own: three fifths of the classes are pretrained, then two updates bring the others.
+
+    A share of each class's images is tested. Raises FramesError, ExportError.
+    """
+    labelled = label_files(own.folder, 5)
+    names, tasks = tuple(label for label, _ in labelled), product_tasks(len(labelled))
+    train: list[list[Path]] = []
+    test: list[list[Path]] = []
+    for slot, (_, files) in enumerate(labelled):
+        order = [files[at] for at in np.random.default_rng([seed, slot]).permutation(len(files))]
+        tested = max(1, round(TESTED * len(order)))
+        if validation:
+            order = order[tested:]
+        test.append(order[:tested])
+        train.append(order[tested:])
+    history = scratch / "history"
+    for slot in tasks[0]:
+        (history / names[slot]).mkdir(parents=True)
+        for number, file in enumerate(train[slot]):
+            (history / names[slot] / f"{number:06d}{file.suffix}").symlink_to(file.resolve())
+    dataset = own.folder.resolve().name
+    pretrained = _place(cache, scratch, f"{dataset}-product-{seed}", validation)
+    apart(_pretrain_folder, own, history, pretrained, seed)
+    start = _installed(pretrained, len(names), scratch)
+    make = InputMaker(start.folder, start.manifest)
+
+    def samples(files: list[list[Path]], task: list[int]) -> Samples:
+        labels = np.repeat(task, [len(files[slot]) for slot in task])
+        return Samples(make.read([file for slot in task for file in files[slot]]), labels)
+
+    learnt = [samples(train, task) for task in tasks]
+    steps = Protocol(learnt[0], learnt[1:], [samples(test, task) for task in tasks], len(names), names=names)
+    return Measured(scored_on(dataset, validation), "product", seed, steps, start, pretrained)
+
+
+def _place(cache: Path | None, scratch: Path, name: str, validation: bool) -> Path:
+    return (cache or scratch) / (f"{name}-validation" if validation else name)
+
+
+def _installed(pretrained: Path, slots: int, scratch: Path) -> Models:
+    apart(_export, pretrained, scratch / "bundle", slots)
+    return store.load_models(scratch / "home", installation.install(scratch / "bundle", scratch / "home"))
+
+
+def _export(pretrained: Path, bundle: Path, slots: int) -> None:
+    from reverie.export.exporter import export_bundle
+    from reverie.export.pretrained import load_networks, read_pretrained
+
+    described = read_pretrained(pretrained)
+    networks = load_networks(described, pretrained.name, slots - len(described.classes))
+    export_bundle(networks, bundle, lambda _: None)
+
+
+def _pretrain_arrays(steps: Protocol, pretrained: Path, seed: int) -> None:
+    """Pretrain on the history of `steps`, unless that is done."""
+    from reverie.device_runtime.preprocess import Preprocessing
+    from reverie.export.pretrain import PretrainConfig
+    from reverie.export.pretraining import pretrain_arrays
+
+    if pretrained.exists():
+        return
+    inputs, labels = steps.history
+    classes = tuple(str(c) for c in np.unique(labels))
+    config = PretrainConfig(seed=seed)
+    if steps.solver_steps is not None:
+        batches = len(labels) / config.solver_batch
+        config = dataclasses.replace(config, solver_epochs=math.ceil(steps.solver_steps / batches))
+    how = Preprocessing(28, 28, "grey")
+    pretrain_arrays(inputs, labels, classes, how, pretrained, config, lambda *_: None, solver=steps.solver)
+
+
+def _pretrain_folder(own: OwnImages, history: Path, pretrained: Path, seed: int) -> None:
+    """Pretrain on the folder `history`, unless that is done."""
+    from reverie.export.pretrain import PretrainConfig
+    from reverie.export.pretraining import pretrain_folder
+
+    if pretrained.exists():
+        return
+    pretrain_folder(
+        history,
+        pretrained,
+        PretrainConfig(seed=seed, solver_epochs=own.solver_epochs, gan_steps=own.gan_steps),
+        lambda *_: None,
+        size=own.size,
+        solver=own.solver,
+        solver_weights=own.solver_weights,
+        backbone_until=own.backbone_until,
+    )

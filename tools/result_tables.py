@@ -1,0 +1,98 @@
+"""What `reverie bench accuracy` measured, as tables: means over seeds, with standard errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from reverie.tools.results import Run, grouped, title
+
+FINAL = (
+    "form", "all, %", "± s.e.", "old, %", "new, %", "old as new, %", "new as old, %", "forgetting", "backward transfer",
+    "agreement, %", "coverage", "s an update", "peak MB",
+)  # fmt: skip
+"""Of the table after the last update."""
+SPREAD = "±"
+
+
+class Section(NamedTuple):
+    """A table with its title."""
+
+    title: str
+    headings: Sequence[str]
+    rows: list[list[str]]
+
+
+def sections(runs: list[Run]) -> Iterator[Section]:
+    """For each data set and protocol, what holds after the last update, and the accuracy on the way there.
+
+    Coverage is the smallest and largest share of a class among generated inputs in any run, in parts of its even share.
+    """
+    for forms in grouped(runs).values():
+        chosen = [run for group in forms.values() for run in group]
+        yield Section(title(chosen), FINAL, [_final(form, group) for form, group in forms.items()])
+        updates = len(chosen[0].matrix)
+        headings = ["form", *(f"after {update}, %" for update in range(updates))]
+        yield Section(f"{title(chosen)}: all tasks so far", headings, [_so_far(f, g) for f, g in forms.items()])
+
+
+def print_tables(console: Console, runs: list[Run]) -> None:
+    """For a terminal."""
+    for section in sections(runs):
+        table = Table(title=section.title, title_justify="left")
+        for heading in section.headings:
+            table.add_column(heading, justify="left" if heading == "form" else "right")
+        for row in section.rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+def as_markdown(runs: list[Run]) -> str:
+    """For a document."""
+    lines = []
+    for section in sections(runs):
+        lines += [f"### {section.title}", "", f"| {' | '.join(section.headings)} |"]
+        lines += ["|---" * len(section.headings) + "|"]
+        lines += [f"| {' | '.join(row)} |" for row in section.rows] + [""]
+    return "\n".join(lines)
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Mean, and its standard error, 0 for a single value."""
+    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    return float(np.mean(values)), float(error)
+
+
+def _final(form: str, group: list[Run]) -> list[str]:
+    last = len(group[0].matrix) - 1
+    mean, error = mean_and_error([100 * run.overall(last) for run in group])
+    shares = [share * len(of) for run in group for of in run.coverage for share in of.values()]
+    agreement = [run.agreement[-1] for run in group if run.agreement]
+    return [
+        form,
+        f"{mean:.2f}",
+        f"{error:.2f}",
+        _percent([run.old(last) for run in group]),
+        _percent([run.matrix[last][-1] for run in group]),
+        _percent([run.confused[-1][0] for run in group]),
+        _percent([run.confused[-1][1] for run in group]),
+        f"{100 * np.mean([run.forgetting() for run in group]):.2f}",
+        f"{100 * np.mean([run.backward_transfer() for run in group]):.2f}",
+        _percent(agreement) if agreement else "",
+        f"{min(shares):.2f}-{max(shares):.2f}" if shares else "",
+        f"{np.mean([run.seconds for run in group]):.0f}",
+        f"{max(max(run.peak_bytes) for run in group) / 1e6:.0f}",
+    ]
+
+
+def _so_far(form: str, group: list[Run]) -> list[str]:
+    found = (mean_and_error([100 * run.overall(at) for run in group]) for at in range(len(group[0].matrix)))
+    return [form, *(f"{mean:.2f} {SPREAD} {error:.2f}" for mean, error in found)]
+
+
+def _percent(values: Sequence[float]) -> str:
+    return f"{100 * np.mean(values):.1f}"
