@@ -25,7 +25,7 @@ class ReplayConfig:
     """Reject generated inputs whose largest probability is below this; 0 keeps all, which measured best."""
     per_live: float | None = None
     """Generated inputs for each live one; None takes known classes, each as often as it was learnt : live classes."""
-    noise_spread: float = 1.5
+    noise_spread: float = 1.8
     """Noise is standard normal times a factor drawn between 1 and this: the widest reach the borders between classes,
     which the new classes would otherwise take over."""
     pool: int = 4096
@@ -98,24 +98,24 @@ class RetrainConfig:
 class GenerativeConfig:
     """Stage 6: the discriminator and the generator learn the live inputs."""
 
-    steps: int = 400
+    steps: int = 800
     """Rounds of one discriminator and one generator step; 0 leaves the stage out."""
     batch: int = 64
     """Inputs of each kind in a step."""
     discriminator_learning_rate: float = 1e-3
-    generator_learning_rate: float = 1e-3
+    generator_learning_rate: float = 2e-3
     replay_as_live: bool = True
     """Show the discriminator the previous generator's samples of known classes as live ones."""
-    noise_spread: float = 1.5
+    noise_spread: float = 1.8
     """As in `ReplayConfig`, for the known classes: what replay will draw is what must not change."""
     anchor: float = 10.0
     """Weight that holds known classes to the previous generator's outputs."""
     reconstruction: float = 20.0
     """Weight that makes the generator reproduce live inputs from their principal coordinates."""
-    components: int = 16
-    """Principal coordinates kept in the noise of a reproduced input; fresh noise in the rest keeps it from
-    learning inputs by heart."""
-    class_consistency: float = 0.3
+    components: int = 32
+    """Principal coordinates kept in the noise of a reproduced input, at most half of it; fresh noise in the rest keeps
+    it from learning inputs by heart."""
+    class_consistency: float = 0.1
     """Weight of the updated solver's cross-entropy for the class of each code."""
     average: float = 0.99
     """Decay of the running average of the generator's weights; 0 keeps the last step's."""

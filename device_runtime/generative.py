@@ -118,7 +118,7 @@ def draw_round(
     fresh = rng.standard_normal((len(rows), known_noise.shape[1]), dtype=np.float32)
     rehearsed = generate(previous, known_noise, known_labels)
     reconstructs = np.arange(len(rows)) % 2 == 0
-    kept = reconstructs[:, None] & (np.arange(fresh.shape[1]) < config.components)
+    kept = reconstructs[:, None] & (np.arange(fresh.shape[1]) < min(config.components, fresh.shape[1] // 2))
     noise = np.where(kept, coordinates[rows], fresh)
     moved = known_noise
     if config.anchor > 0:

@@ -27,8 +27,9 @@ def page(runs: list[Run]) -> str:
     parts = ["<h1>Accuracy and forgetting</h1>", f"<p class='faint'>{escape(MEASURES)}</p>"]
     tables = sections(runs)
     for forms in grouped(runs).values():
-        final, so_far = next(tables), next(tables)
+        final, besides, so_far = (next(tables) for _ in range(3))
         parts += [f"<h2>{escape(final.title)}</h2>", table(final.headings, final.rows)]
+        parts += [table(besides.headings, besides.rows)]
         parts += [plot(result_plots.so_far(forms), "Accuracy on all tasks so far, with its standard error over seeds.")]
         parts += [table(so_far.headings, so_far.rows)]
         parts += [plot(result_plots.matrices(forms), "Accuracy in % after each update (rows) on each task (columns).")]

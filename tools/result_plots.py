@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from reverie.tools.plots import AFTER, BEFORE, FAINT, as_svg, drawing, new_figure
 from reverie.tools.result_tables import mean_and_error
@@ -45,6 +46,7 @@ def so_far(forms: dict[str, list[Run]]) -> str:
         figure = new_figure(3.0)
         axes = figure.subplots()
         shades = np.linspace(0.25, 0.75, max(len(forms), 2))
+        named: list[tuple[float, str]] = []
         for shade, (form, group) in zip(shades, forms.items(), strict=False):
             found = [mean_and_error([100 * run.overall(at) for run in group]) for at in range(len(group[0].matrix))]
             means, errors = map(np.array, zip(*found, strict=True))
@@ -52,10 +54,21 @@ def so_far(forms: dict[str, list[Run]]) -> str:
             at = np.arange(len(means))
             axes.fill_between(at, means - errors, means + errors, color=FAINT, linewidth=0)
             axes.plot(at, means, color=colour, linestyle=line, linewidth=width)
-            axes.annotate(form, (at[-1], means[-1]), xytext=(5, 0), textcoords="offset points", va="center")
+            named.append((float(means[-1]), form))
         axes.set_xticks(range(len(next(iter(forms.values()))[0].matrix)))
         axes.set_xlabel("after update")
         axes.set_ylabel("right, % of all tasks so far")
         axes.grid(axis="y", color=FAINT, linewidth=0.5)
         axes.margins(x=0.12)
+        _name(axes, named, at[-1])
         return as_svg(figure)
+
+
+def _name(axes: Axes, named: list[tuple[float, str]], at: float) -> None:
+    """Write each name beside the end of its line, moved up where it would cover the one below."""
+    low, high = axes.get_ylim()
+    apart = (high - low) / 16
+    below = -np.inf
+    for value, name in sorted(named):
+        below = max(value, below + apart)
+        axes.text(at, below, f"  {name}", va="center")

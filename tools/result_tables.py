@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from reverie.tools.results import Run, grouped, title
 
 FINAL = (
-    "form", "all, %", "± s.e.", "old, %", "new, %", "old as new, %", "new as old, %", "forgetting", "backward transfer",
-    "agreement, %", "coverage", "s an update", "peak MB",
+    "form", "all, %", "old, %", "new, %", "old as new, %", "new as old, %", "forgetting", "backward transfer",
 )  # fmt: skip
-"""Of the table after the last update."""
+"""Of the table of accuracies after the last update."""
+BESIDES = ("form", "agreement, %", "coverage", "s an update", "peak MB")
+"""Of the table of what else was measured."""
 SPREAD = "±"
 
 
@@ -28,13 +31,16 @@ class Section(NamedTuple):
 
 
 def sections(runs: list[Run]) -> Iterator[Section]:
-    """For each data set and protocol, what holds after the last update, and the accuracy on the way there.
+    """For each data set and protocol, three tables: accuracies after the last update, what else was measured, and the
+    accuracy on the way there.
 
     Coverage is the smallest and largest share of a class among generated inputs in any run, in parts of its even share.
     """
     for forms in grouped(runs).values():
         chosen = [run for group in forms.values() for run in group]
         yield Section(title(chosen), FINAL, [_final(form, group) for form, group in forms.items()])
+        besides = [_besides(form, group) for form, group in forms.items()]
+        yield Section(f"{title(chosen)}: generator, time and memory", BESIDES, besides)
         updates = len(chosen[0].matrix)
         headings = ["form", *(f"after {update}, %" for update in range(updates))]
         yield Section(f"{title(chosen)}: all tasks so far", headings, [_so_far(f, g) for f, g in forms.items()])
@@ -43,9 +49,11 @@ def sections(runs: list[Run]) -> Iterator[Section]:
 def print_tables(console: Console, runs: list[Run]) -> None:
     """For a terminal."""
     for section in sections(runs):
-        table = Table(title=section.title, title_justify="left")
+        table = Table(title=section.title, title_justify="left", box=box.SIMPLE_HEAD)
         for heading in section.headings:
-            table.add_column(heading, justify="left" if heading == "form" else "right")
+            is_form = heading == "form"
+            lines = "\n".join(wrap(heading, width=10))
+            table.add_column(lines, justify="left" if is_form else "right", no_wrap=not is_form)
         for row in section.rows:
             table.add_row(*row)
         console.print(table)
@@ -69,19 +77,23 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
 
 def _final(form: str, group: list[Run]) -> list[str]:
     last = len(group[0].matrix) - 1
-    mean, error = mean_and_error([100 * run.overall(last) for run in group])
-    shares = [share * len(of) for run in group for of in run.coverage for share in of.values()]
-    agreement = [run.agreement[-1] for run in group if run.agreement]
     return [
         form,
-        f"{mean:.2f}",
-        f"{error:.2f}",
+        _with_error([100 * run.overall(last) for run in group]),
         _percent([run.old(last) for run in group]),
         _percent([run.matrix[last][-1] for run in group]),
         _percent([run.confused[-1][0] for run in group]),
         _percent([run.confused[-1][1] for run in group]),
         f"{100 * np.mean([run.forgetting() for run in group]):.2f}",
         f"{100 * np.mean([run.backward_transfer() for run in group]):.2f}",
+    ]
+
+
+def _besides(form: str, group: list[Run]) -> list[str]:
+    shares = [share * len(of) for run in group for of in run.coverage for share in of.values()]
+    agreement = [run.agreement[-1] for run in group if run.agreement]
+    return [
+        form,
         _percent(agreement) if agreement else "",
         f"{min(shares):.2f}-{max(shares):.2f}" if shares else "",
         f"{np.mean([run.seconds for run in group]):.0f}",
@@ -90,8 +102,14 @@ def _final(form: str, group: list[Run]) -> list[str]:
 
 
 def _so_far(form: str, group: list[Run]) -> list[str]:
-    found = (mean_and_error([100 * run.overall(at) for run in group]) for at in range(len(group[0].matrix)))
-    return [form, *(f"{mean:.2f} {SPREAD} {error:.2f}" for mean, error in found)]
+    updates = range(len(group[0].matrix))
+    return [form, *(_with_error([100 * run.overall(at) for run in group]) for at in updates)]
+
+
+def _with_error(values: Sequence[float]) -> str:
+    """Mean and standard error; of a single value, that alone."""
+    mean, error = mean_and_error(values)
+    return f"{mean:.2f} {SPREAD} {error:.2f}" if len(values) > 1 else f"{mean:.2f}"
 
 
 def _percent(values: Sequence[float]) -> str:
