@@ -14,11 +14,11 @@ import numpy as np
 
 STAGES = {
     "frames": 0.05,
-    "replay": 0.05,
-    "fine-tune": 0.3,
-    "synthesis": 0.15,
-    "retrain": 0.15,
-    "generative update": 0.3,
+    "replay": 0.02,
+    "fine-tune": 0.23,
+    "synthesis": 0.1,
+    "retrain": 0.1,
+    "generative update": 0.5,
 }
 """Reading the frames and the stages of the method, and the share of an update's time that each usually takes."""
 
