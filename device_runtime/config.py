@@ -89,7 +89,7 @@ class RetrainConfig:
 
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=300, learning_rate=5e-4, cooling=1.0))
     replay: float = 1.0
-    live: float = 1.0
+    live: float = 2.0
     synthesised: float = 0.17
     """Weight of all synthesised inputs, relative to that of all generated ones."""
 
