@@ -17,7 +17,7 @@ from reverie.tools.region import Region, cut
 
 def test_frames_are_kept_while_a_label_is_held_until_there_are_enough(session, home):
     session.hold("cat", count=7)
-    until(lambda: session.snapshot.holding is None, 120)
+    until(lambda: session.snapshot.holding is None, 400)
     session.settle()
     now = session.snapshot
     assert now.counts == {"cat": 7}
@@ -30,7 +30,7 @@ def test_frames_are_kept_while_a_label_is_held_until_there_are_enough(session, h
 def test_frames_that_are_not_kept_are_counted_with_the_reason(at_camera, cat_clip):
     session = at_camera(cat_clip, fast=True, loop=False, every=0)
     moments = []
-    until(lambda: (now := session.snapshot).moment is not None and moments.append(now.moment) is None, 120)
+    until(lambda: (now := session.snapshot).moment is not None and moments.append(now.moment) is None, 400)
     assert session.keep("cat", moments[0]).result() is None
     assert session.keep("cat", moments[0]).result() == "duplicate"
     now = session.snapshot
@@ -65,9 +65,9 @@ def test_without_a_frame_nothing_is_kept_and_it_says_so(at_camera):
 
 def test_an_unsure_frame_waits_for_its_label_and_is_kept_under_it(at_camera, cat_clip, home):
     session = at_camera(cat_clip, ask_below=1.0)
-    until(lambda: session.snapshot.asking is not None, 120)
+    until(lambda: session.snapshot.asking is not None, 400)
     asked = session.snapshot.asking
-    until(lambda: session.snapshot.moment.number > asked.number + 3, 120)
+    until(lambda: session.snapshot.moment.number > asked.number + 3, 400)
     assert session.snapshot.asking is asked
     session.answer("cat")
     session.settle()
@@ -79,7 +79,7 @@ def test_an_unsure_frame_waits_for_its_label_and_is_kept_under_it(at_camera, cat
 
 def test_an_unsure_frame_can_be_passed_over(at_camera, cat_clip):
     session = at_camera(cat_clip, ask_below=1.0)
-    until(lambda: session.snapshot.asking is not None, 120)
+    until(lambda: session.snapshot.asking is not None, 400)
     session.answer(None)
     session.settle()
     assert (session.snapshot.asking, session.snapshot.counts) == (None, {})
@@ -87,7 +87,7 @@ def test_an_unsure_frame_can_be_passed_over(at_camera, cat_clip):
 
 def test_a_region_is_what_is_predicted_and_kept(session):
     session.look_at(Region(20, 30, 100, 80))
-    until(lambda: session.snapshot.moment.region.shape == (80, 100, 3), 120)
+    until(lambda: session.snapshot.moment.region.shape == (80, 100, 3), 400)
     moment = session.snapshot.moment
     assert np.array_equal(moment.region, moment.image[30:110, 20:120])
     with pytest.raises(FramesError, match="lies outside"):
@@ -130,7 +130,7 @@ def test_a_frame_that_the_solver_cannot_take_is_told_in_words(at_camera, cat_cli
 def test_what_is_learnt_beside_the_camera_is_taken_up_then_left_then_learnt_again_and_kept(at_camera, cat_clip, home):
     session = at_camera(cat_clip, every=0, update_after=24, update_options=("--probation", "100000"))
     session.hold("cat", count=24)
-    until(lambda: session.snapshot.update is not None, 120)
+    until(lambda: session.snapshot.update is not None, 400)
     session.settle()
     seen = set()
     while (now := session.snapshot).update.outcome is None:
@@ -141,24 +141,24 @@ def test_what_is_learnt_beside_the_camera_is_taken_up_then_left_then_learnt_agai
     assert len(seen) > 20  # it predicted all the while
     assert {"fine-tune", "retrain", "generative update"} <= now.update.losses.keys()
     assert now.update.result["report"]["classes"][0]["label"] == "cat"
-    until(lambda: session.snapshot.generation == "0001", 120)
-    until(lambda: session.snapshot.moment.prediction.label == "cat", 120)
+    until(lambda: session.snapshot.generation == "0001", 400)
+    until(lambda: session.snapshot.moment.prediction.label == "cat", 400)
     until(lambda: session.snapshot.counts == {}, 5)  # they are learnt, and there until it is accepted
     assert [frame.generation for frame in session.frames() if frame.reason is None] == ["0001"] * 24
 
     session.roll_back("it was a test")
-    until(lambda: session.snapshot.generation == "0000", 120)
+    until(lambda: session.snapshot.generation == "0000", 400)
     assert session.snapshot.update is None
     until(lambda: session.snapshot.counts == {"cat": 24}, 5)
     assert store.current(home) == "0000"
 
     session.start_update()
-    until(lambda: session.snapshot.update.stage == "fine-tune", 120)
+    until(lambda: session.snapshot.update.stage == "fine-tune", 400)
     with pytest.raises(BusyError):
         session.purge("cat")
-    until(lambda: session.snapshot.update.outcome is not None, 120)
+    until(lambda: session.snapshot.update.outcome is not None, 400)
     assert session.snapshot.update.outcome == "in service", session.snapshot.update.says
-    until(lambda: session.snapshot.generation == "0002", 120)
+    until(lambda: session.snapshot.generation == "0002", 400)
     session.accept()
     until(lambda: session.frames() == [], 5)
     events = [entry.event for entry in transaction.audit_log(home)]
