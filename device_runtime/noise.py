@@ -11,6 +11,8 @@ the oldest but the pretraining.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from reverie.device_runtime.models import Models
@@ -68,10 +70,15 @@ def next_time(models: Models, labels: np.ndarray) -> np.ndarray:
 def telling(noise: np.ndarray, times: np.ndarray) -> np.ndarray:
     """`noise` (N, Z) whose last values tell `times` (N,); rows of time -1 stay as they are."""
     size = told_by(noise.shape[1])
-    signs = np.array([[1 - 2 * ((t & j).bit_count() % 2) for j in reversed(range(size))] for t in range(size)])
     told = noise.copy()
-    told[:, -size:] = np.where(times[:, None] < 0, noise[:, -size:], noise[:, -size:] / 2 + 1.5 * signs[times])
+    told[:, -size:] = np.where(times[:, None] < 0, noise[:, -size:], noise[:, -size:] / 2 + 1.5 * _signs(size)[times])
     return told
+
+
+@cache
+def _signs(size: int) -> np.ndarray:
+    """Sylvester's Hadamard matrix (size, size), its columns reversed; asked for in every round, made once."""
+    return np.array([[1 - 2 * ((t & j).bit_count() % 2) for j in reversed(range(size))] for t in range(size)])
 
 
 def told_by(noise_size: int) -> int:

@@ -38,7 +38,10 @@ def _dgr(config: UpdateConfig) -> UpdateConfig:
     return plain(_without_synthesis(config))
 
 
-_IMAGES: Mapping[str, Any] = {"synthesis__search": "image", "synthesis__steps": 100, "synthesis__learning_rate": 0.05}
+_LITERAL = UpdateConfig().literal().synthesis
+_IMAGES: Mapping[str, Any] = {
+    f"synthesis__{name}": getattr(_LITERAL, name) for name in ("search", "steps", "learning_rate")
+}
 """The search of the literal form."""
 
 FORMS: dict[str, Form] = {

@@ -19,7 +19,6 @@ FINAL = (
 """Of the table of accuracies after the last update."""
 BESIDES = ("form", "agreement, %", "coverage", "s an update", "peak MB")
 """Of the table of what else was measured."""
-SPREAD = "±"
 
 
 class Section(NamedTuple):
@@ -38,12 +37,13 @@ def sections(runs: list[Run]) -> Iterator[Section]:
     """
     for forms in grouped(runs).values():
         chosen = [run for group in forms.values() for run in group]
-        yield Section(title(chosen), FINAL, [_final(form, group) for form, group in forms.items()])
+        about = title(chosen)
+        yield Section(about, FINAL, [_final(form, group) for form, group in forms.items()])
         besides = [_besides(form, group) for form, group in forms.items()]
-        yield Section(f"{title(chosen)}: generator, time and memory", BESIDES, besides)
+        yield Section(f"{about}: generator, time and memory", BESIDES, besides)
         updates = len(chosen[0].matrix)
         headings = ["form", *(f"after {update}, %" for update in range(updates))]
-        yield Section(f"{title(chosen)}: all tasks so far", headings, [_so_far(f, g) for f, g in forms.items()])
+        yield Section(f"{about}: all tasks so far", headings, [_so_far(f, g) for f, g in forms.items()])
 
 
 def print_tables(console: Console, runs: list[Run]) -> None:
@@ -109,7 +109,7 @@ def _so_far(form: str, group: list[Run]) -> list[str]:
 def _with_error(values: Sequence[float]) -> str:
     """Mean and standard error; of a single value, that alone."""
     mean, error = mean_and_error(values)
-    return f"{mean:.2f} {SPREAD} {error:.2f}" if len(values) > 1 else f"{mean:.2f}"
+    return f"{mean:.2f} ± {error:.2f}" if len(values) > 1 else f"{mean:.2f}"
 
 
 def _percent(values: Sequence[float]) -> str:
