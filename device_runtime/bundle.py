@@ -161,8 +161,12 @@ class Manifest:
         if not path.startswith("synthesis_"):
             return frozenset()
         solver = {name: None for name in self.tensors["solver"] if name != "active"}
-        generator = dict.fromkeys(self.tensors["generator"]) if path == "synthesis_noise.onnx" else {}
+        generator = dict.fromkeys(self.tensors["generator"]) if path.startswith("synthesis_noise.") else {}
         return frozenset(as_injected(solver, solver, generator))
+
+    def form(self, path: str, block: int) -> str:
+        """The file that holds the graph `path` for processors with `block` channels a block, or for all."""
+        return blocked_form(path, block) if blocked_form(path, block) in self.files else path
 
     def to_json(self) -> str:
         """The manifest as it is written to disk."""
@@ -260,6 +264,12 @@ class Manifest:
             raise ValueError("it does not say where the weights lie")
 
 
+def blocked_form(path: str, block: int) -> str:
+    """Where a bundle holds the graph `path` for processors with `block` channels a block."""
+    stem, _, suffix = path.rpartition(".")
+    return f"{stem}.blocked{block}.{suffix}"
+
+
 def fingerprint(content: bytes) -> FileRecord:
     """SHA-256 and size of `content`."""
     return FileRecord(hashlib.sha256(content).hexdigest(), len(content))
@@ -318,15 +328,19 @@ def parse_manifest(text: bytes, where: Path) -> Manifest:
         raise BundleError(f"{where} is no readable manifest: copy the bundle again") from None
 
 
-def read_training(folder: Path, manifest: Manifest, model: str) -> dict[str, bytes]:
-    """The training artifacts of `model` in a bundle folder, verified. Raises BundleError."""
-    paths = {part: f"{model}_train/{part}" for part in TRAINING_PARTS}
+def read_training(folder: Path, manifest: Manifest, model: str, block: int) -> dict[str, bytes]:
+    """The training artifacts of `model` in a bundle folder, verified, in the form for `block`. Raises BundleError."""
+    paths = {part: manifest.form(f"{model}_train/{part}", block) for part in TRAINING_PARTS}
     return {part: read_verified(folder, path, manifest.files[path]) for part, path in paths.items()}
 
 
-def training_parts(folder: Path) -> dict[str, bytes]:
-    """The training artifacts that lie in `folder`, which this process has written itself."""
-    return {part: (folder / part).read_bytes() for part in TRAINING_PARTS}
+def training_parts(folder: Path, block: int = 1) -> dict[str, bytes]:
+    """The training artifacts that lie in `folder`, which this process has written itself, in the form for `block`."""
+    forms = {part: folder / blocked_form(part, block) for part in TRAINING_PARTS if part != CHECKPOINT}
+    return {
+        part: (forms[part] if forms.get(part, folder).is_file() else folder / part).read_bytes()
+        for part in TRAINING_PARTS
+    }
 
 
 def read_weights(model: bytes, tensors: Mapping[str, TensorRecord]) -> Weights:

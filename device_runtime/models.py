@@ -12,12 +12,13 @@ from reverie.device_runtime.bundle import (
     MODELS,
     Manifest,
     Weights,
+    as_injected,
     read_training,
     read_verified,
     read_weights,
     write_weights,
 )
-from reverie.device_runtime.engine import Graph, TrainStep
+from reverie.device_runtime.engine import Graph, TrainStep, block_size
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,15 @@ class Models:
         """noise, code → generated."""
         return Graph(self.model_file("generator"))
 
+    def synthesis_graph(self, trained: Weights, search: str) -> Graph:
+        """The loss and its gradient for the "image" or "noise" that is searched, between this solver and `trained`.
+
+        The weights of both solvers, and of the generator where its noise is searched, are constants of the session.
+        """
+        injected = as_injected(self.solver, trained, self.generator if search == "noise" else {})
+        path = self.manifest.form(f"synthesis_{search}.onnx", block_size())
+        return Graph(read_verified(self.folder, path, self.manifest.files[path]), injected)
+
     def model_file(self, name: str) -> bytes:
         """The ONNX file of `name` ("solver", "generator" or "discriminator") with these weights in place."""
         weights: Weights = dict(getattr(self, name))
@@ -70,7 +80,8 @@ class Models:
 
     def train_step(self, name: str) -> TrainStep:
         """Steps on the bundle's training artifacts of `name`, verified, from these weights. Raises BundleError."""
-        return TrainStep(read_training(self.folder, self.manifest, name), getattr(self, name), f"{name}_train")
+        parts = read_training(self.folder, self.manifest, name, block_size())
+        return TrainStep(parts, getattr(self, name), f"{name}_train")
 
     def with_solver(self, solver: Weights) -> Models:
         """A copy with the weights in `solver` replaced; those that do not train stay."""

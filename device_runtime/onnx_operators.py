@@ -47,9 +47,13 @@ _TRAINING = """
     SplitTraining TanhGrad TransposeMatMul
     """
 
+_BLOCKED = "Conv ReorderInput ReorderOutput"
+"""Of the layout that the engine's fast kernels take."""
+
 OPERATORS = {
     "": frozenset((_STANDARD + _GRADIENTS).split()),
     "ai.onnx": frozenset((_STANDARD + _GRADIENTS).split()),
     "com.microsoft": frozenset(_TRAINING.split()),
+    "com.microsoft.nchwc": frozenset(_BLOCKED.split()),
 }
 """Operator set → operators that may run."""

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reverie.device_runtime.bundle import Weights, as_injected, read_verified
 from reverie.device_runtime.config import LOSSES, ReplayConfig, SynthesisConfig
 from reverie.device_runtime.engine import Graph
 from reverie.device_runtime.models import Models, one_hot
@@ -56,7 +55,7 @@ def synthesise(
     monitor: Monitor,
 ) -> Synthesised:
     """`config.count` synthesised inputs. `trained` differs from `pretrained` by its solver and its classes."""
-    graph = _graph(pretrained, trained.solver, config.search)
+    graph = pretrained.synthesis_graph(trained.solver, config.search)
     fixed = {
         "known": pretrained.active,
         "active": trained.active,
@@ -108,13 +107,6 @@ def draw_references(
     if pool == "known":
         return draw_labels(pretrained, count, rng, balance=False)
     return rng.integers(len(trained.classes), size=count)
-
-
-def _graph(pretrained: Models, trained_solver: Weights, search: str) -> Graph:
-    """The input-gradient graph with both solvers' weights, and the generator's, as its constants."""
-    injected = as_injected(pretrained.solver, trained_solver, pretrained.generator if search == "noise" else {})
-    path = f"synthesis_{search}.onnx"
-    return Graph(read_verified(pretrained.folder, path, pretrained.manifest.files[path]), injected)
 
 
 def _joined(parts: list[tuple[Examples, np.ndarray]]) -> tuple[Examples, np.ndarray]:

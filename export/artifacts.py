@@ -9,8 +9,9 @@ import onnx
 from onnxruntime.capi import _pybind_state as ort
 from onnxruntime.training import artifacts, onnxblock
 
-from reverie.device_runtime.bundle import TensorRecord
+from reverie.device_runtime.bundle import TRAINING_PARTS, TensorRecord
 from reverie.device_runtime.errors import ExportError
+from reverie.export import rewriting
 from reverie.export.onnx_export import IR_VERSION, strip_metadata
 from reverie.export.quiet import quiet_stderr
 
@@ -18,10 +19,12 @@ from reverie.export.quiet import quiet_stderr
 def write_training(model: onnx.ModelProto, trainable: Sequence[str], betas: tuple[float, float], folder: Path) -> None:
     """Write training_model.onnx, eval_model.onnx, optimizer_model.onnx (AdamW) and checkpoint into `folder`.
 
-    The first output of `model` is the loss; its initializers `trainable` are trained, the others stay constant.
+    The training model is written in all its forms, see `rewriting`. The first output of `model` is the loss; its
+    initializers `trainable` are trained, the others stay constant.
     """
     folder.mkdir(parents=True)
     graph_constants_inline(model, trainable)
+    rewriting.prepare(model)
     strip_metadata(model)
     try:
         with quiet_stderr():
@@ -37,11 +40,13 @@ def write_training(model: onnx.ModelProto, trainable: Sequence[str], betas: tupl
         raise _no_gradient(folder.name, error) from error
     for path in folder.glob("*.onnx"):
         written = onnx.load(path)
+        written.ir_version = IR_VERSION
         if path.name == "optimizer_model.onnx":
             _optimize_as_torch(written)
-        written.ir_version = IR_VERSION
-        strip_metadata(written)
-        path.write_bytes(written.SerializeToString(deterministic=True))
+        forms = rewriting.forms(written, path.name) if path.name == TRAINING_PARTS[0] else {path.name: written}
+        for name, form in forms.items():
+            strip_metadata(form)
+            (folder / name).write_bytes(form.SerializeToString(deterministic=True))
 
 
 def _no_gradient(artifact: str, error: Exception) -> ExportError:
@@ -71,6 +76,7 @@ def graph_constants_inline(model: onnx.ModelProto, keep: Sequence[str]) -> None:
 
 def input_gradient(model: onnx.ModelProto, wanted: str) -> onnx.ModelProto:
     """`model` with one more output, `<wanted>_grad`: the gradient of its first output for the input `wanted`."""
+    rewriting.prepare(model)
     strip_metadata(model)
     loss = model.graph.output[0].name
     try:

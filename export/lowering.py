@@ -6,6 +6,7 @@ as a `Site`, and puts what the rule emits in the node's place.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -29,7 +30,7 @@ class Rule(Protocol):
 
 
 class Known:
-    """What is known of the values of a graph: shapes, types, constants, who makes one, whether any uses it."""
+    """What is known of the values of a graph: shapes, types, constants, who makes one, how many use it."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         graph = onnx.shape_inference.infer_shapes(model).graph
@@ -45,8 +46,8 @@ class Known:
             self.shapes[tensor.name], self.types[tensor.name] = tuple(tensor.dims), tensor.data_type
         self.constants = constants(model.graph)
         self.producers = {output: node for node in model.graph.node for output in node.output}
-        self.used = {name for node in model.graph.node for name in node.input}
-        self.used |= {output.name for output in model.graph.output}
+        self.uses = Counter(name for node in model.graph.node for name in node.input)
+        self.uses.update(output.name for output in model.graph.output)
 
 
 def constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
@@ -63,11 +64,12 @@ def constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
 class Site:
     """One node that a rule replaces: what is known of it, and the nodes that take its place."""
 
-    def __init__(self, node: NodeProto, known: Known, number: int) -> None:
+    def __init__(self, node: NodeProto, known: Known, name: str = "") -> None:
+        """`name`, which no other site of the graph has, begins the names of the values that are emitted here."""
         self.node = node
         self.known = known
         self.nodes: list[NodeProto] = []
-        self._prefix = f"lowered.{number}.{node.op_type}"
+        self._name = name
 
     def input(self, index: int) -> str:
         """Name of an input, or "" where an optional one is not given."""
@@ -103,10 +105,19 @@ class Site:
 
     def emit(self, op: str, *inputs: str | float | np.ndarray, **attributes: Any) -> str:
         """Add a node; numbers become float32 constants and arrays constants of their own type. Returns its output."""
-        names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
-        output = f"{self._prefix}.{len(self.nodes)}"
-        self.nodes.append(onnx.helper.make_node(op, names, [output], name=output, **attributes))
+        (output,) = self.emit_several(op, (True,), *inputs, **attributes)
         return output
+
+    def emit_several(
+        self, op: str, wanted: Sequence[bool], *inputs: str | float | np.ndarray, **attributes: Any
+    ) -> tuple[str, ...]:
+        """Add a node as `emit`, with an output for each of `wanted`; returns their names, "" for one not wanted."""
+        names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
+        name = f"{self._name}.{len(self.nodes)}"
+        outputs = tuple(f"{name}.{i}" if i else name for i in range(len(wanted)))
+        outputs = tuple(output if is_wanted else "" for output, is_wanted in zip(outputs, wanted, strict=True))
+        self.nodes.append(onnx.helper.make_node(op, names, outputs, name=name, **attributes))
+        return outputs
 
     def _constant(self, value: float | np.ndarray) -> str:
         array = value if isinstance(value, np.ndarray) else np.asarray(value, np.float32)
@@ -115,20 +126,23 @@ class Site:
     def finish(self, results: Sequence[str]) -> list[NodeProto]:
         """The emitted nodes, with the node's own output names for `results` and its place as their place."""
         for result, output in zip(results, self.node.output, strict=False):
-            if output:
-                self.nodes.append(onnx.helper.make_node("Identity", [result], [output], name=f"{output}.lowered"))
+            if output and result:
+                self.nodes.append(onnx.helper.make_node("Identity", [result], [output], name=f"{self._name}.{output}"))
         for node in self.nodes:
             node.metadata_props.extend(self.node.metadata_props)
         return self.nodes
 
 
-def lower(model: onnx.ModelProto, rules: Mapping[str, Rule]) -> dict[str, str]:
-    """Rewrite `model` in place; returns why for each node, by its first output, that its rule does not cover."""
+def lower(model: onnx.ModelProto, rules: Mapping[str, Rule], name: str = "lowered") -> dict[str, str]:
+    """Rewrite `model` in place; returns why for each node, by its first output, that its rule does not cover.
+
+    `name`, another one for each time that a model is rewritten, begins the names of the new values.
+    """
     known = Known(model)
     kept: dict[str, str] = {}
     nodes: list[NodeProto] = []
     for number, node in enumerate(model.graph.node):
-        site = Site(node, known, number)
+        site = Site(node, known, f"{name}.{number}.{node.op_type}")
         results = None
         try:
             results = rules[node.op_type](site) if node.op_type in rules else None

@@ -20,7 +20,7 @@ def _slice(site: Site, x: str, axis: int, start: int, end: int) -> str:
 def split(site: Site) -> Values | None:
     """A Slice for each output where one of them is not used; otherwise it stays."""
     axis = site.attribute("axis", 0) % site.rank(site.input(0))
-    if all(output in site.known.used for output in site.node.output):
+    if all(output in site.known.uses for output in site.node.output):
         return None
     count = len(site.node.output)
     if site.input(1):
@@ -44,7 +44,7 @@ def sequence_at(site: Site) -> Values:
     source = site.known.producers.get(site.input(0))
     if source is None or source.op_type != "SplitToSequence" or len(source.input) < 2:
         raise CannotLowerError("its sequence must come from a split into parts of given sizes")
-    split_site = Site(source, site.known, 0)
+    split_site = Site(source, site.known)
     x, sizes = split_site.input(0), split_site.constant_input(1)
     axis = split_site.attribute("axis", 0) % site.rank(x)
     (whole,) = site.sides(x, axis)[:1]

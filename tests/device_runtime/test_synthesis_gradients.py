@@ -10,7 +10,6 @@ import pytest
 from reverie.device_runtime.config import LOSSES
 from reverie.device_runtime.models import one_hot, softened
 from reverie.device_runtime.replay import draw_noise, generate
-from reverie.device_runtime.synthesis import _graph
 
 ALPHA, TV, PULL, PRIOR = 0.7, 0.3, 0.2, 0.01
 REFERENCES = np.array([0, 1, 2, 3, 4, 0, 1, 2])  # three known classes and two new ones
@@ -38,7 +37,7 @@ def search(models, trained):
         scalars = {"alpha": ALPHA, "tv": TV, "pull": PULL, "prior": PRIOR}
         feeds |= {key: np.asarray(number, np.float32) for key, number in scalars.items()}
         source = "noise" if name == "noise" else "input"
-        return _graph(models, trained.solver, name), source, value.astype(np.float32), feeds
+        return models.synthesis_graph(trained.solver, name), source, value.astype(np.float32), feeds
 
     return make
 
