@@ -64,7 +64,10 @@ def window(windows, display, home, cat_clip):
     )
 
     def do(*what):
-        return subprocess.run(["xdotool", *what], env=environment, capture_output=True, text=True, check=False).stdout
+        """OpenCV tells of one key at a time and forgets others that came meanwhile: typed as a person would."""
+        done = subprocess.run(["xdotool", *what], env=environment, capture_output=True, text=True, check=False).stdout
+        time.sleep(0.3)
+        return done
 
     end = time.monotonic() + 60
     while not do("search", "--name", "^Reverie$"):
@@ -96,7 +99,7 @@ def test_the_window_shows_the_picture_and_takes_the_same_keys(window, home, tmp_
     seen = cv2.imread(str(shot))
     assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 1000  # a photograph, not an empty window
     do("key", "n")
-    do("type", "cat")
+    do("type", "--delay", "300", "cat")
     do("key", "Return")
     do("key", "Return")
     until(lambda: stored(home) == ["cat"], 30)
