@@ -13,10 +13,10 @@ from reverie.export.lowering import constants, keep_used, lower
 BLOCKS = (8, 16)
 """Block sizes of the processors that have fast kernels: x86-64, and with AVX-512."""
 
-ACTIVATIONS = frozenset(("LeakyRelu", "Relu"))
+ACTIVATIONS = frozenset(("Clip", "LeakyRelu", "Relu"))
 """What the kernels of convolutions apply to their results."""
 
-ELEMENTWISE = ACTIVATIONS | {"Add", "Clip", "HardSigmoid", "Max", "Min", "Mul", "Neg", "Sub", "Sum", "Tanh"}
+ELEMENTWISE = ACTIVATIONS | {"Add", "HardSigmoid", "Max", "Min", "Mul", "Neg", "Sub", "Sum", "Tanh"}
 """Operators that do the same in any layout."""
 
 
@@ -53,7 +53,7 @@ class _Layouts:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.graph = graph
         self.uses = Counter(name for node in graph.node for name in node.input)
-        self.scalars = {name for name, value in constants(graph).items() if value.size == 1}
+        self.scalars = {name: float(value.item()) for name, value in constants(graph).items() if value.size == 1}
         self.makers = {node.output[0]: node for node in graph.node}
         self.blocked: dict[str, str] = {}
         """Plain value → its blocked form."""
@@ -71,7 +71,7 @@ class _Layouts:
             first, output = node.input[0] if node.input else "", node.output[0]
             if node.op_type == "ReorderInput" and first in self.blocked:
                 self.same[output] = self.blocked[first]
-            elif node.op_type in ACTIVATIONS and self._is_convolved_for(first):
+            elif self._is_activation(node) and self._is_convolved_for(first):
                 self._activate(node)
             elif node.op_type in ELEMENTWISE and self._has_blocked_inputs(node):
                 self._run_blocked(node)
@@ -97,14 +97,20 @@ class _Layouts:
             and self.uses[plain] == self.uses[maker.output[0]] == 1
         )
 
+    def _is_activation(self, node: NodeProto) -> bool:
+        bounded = node.op_type != "Clip" or (len(node.input) == 3 and {*node.input[1:]} <= self.scalars.keys())
+        return node.op_type in ACTIVATIONS and bounded
+
     def _activate(self, node: NodeProto) -> None:
         """Let the convolution apply the activation."""
         convolved = self.blocked[node.input[0]]
         maker = self.makers[convolved]
         maker.attribute.append(onnx.helper.make_attribute("activation", node.op_type))
+        numbers = [self.scalars[name] for name in node.input[1:]]
         if node.op_type == "LeakyRelu":
-            alpha = next((a.f for a in node.attribute if a.name == "alpha"), 0.01)
-            maker.attribute.append(onnx.helper.make_attribute("activation_params", [alpha]))
+            numbers = [next((a.f for a in node.attribute if a.name == "alpha"), 0.01)]
+        if numbers:
+            maker.attribute.append(onnx.helper.make_attribute("activation_params", numbers))
         self._give_plain(node.output[0], convolved, self.channels[convolved])
 
     def _has_blocked_inputs(self, node: NodeProto) -> bool:

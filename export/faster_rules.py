@@ -56,6 +56,26 @@ def leaky_relu_grad(site: Site) -> Values | None:
     return (site.emit("Mul", gradient, slope),)
 
 
+def cast(site: Site) -> Values | None:
+    """Of where 0 ≤ x ≤ 6, the slope of ReLU6: 1 where its output y has y·(6 - y) > 0, else 0.
+
+    Where x is 0 or 6 this is 0, as in torch.
+    """
+    both = site.known.producers.get(site.input(0))
+    if both is None or both.op_type != "And":
+        return None
+    sides = {node.op_type: node for name in both.input if (node := site.known.producers.get(name)) is not None}
+    if sides.keys() != {"GreaterOrEqual", "LessOrEqual"}:
+        return None
+    lower, upper = sides["GreaterOrEqual"], sides["LessOrEqual"]
+    clips = [node for node in site.known.consumers[lower.input[0]] if node.op_type == "Clip"]
+    bounds = [site.known.constants.get(name) for name in (lower.input[1], upper.input[1])]
+    if lower.input[0] != upper.input[0] or bounds != [0, 6] or not clips:
+        return None
+    y = str(clips[0].output[0])
+    return (site.emit("HardSigmoid", site.emit("Mul", y, site.emit("Sub", 6.0, y)), alpha=STEEP, beta=0.0),)
+
+
 def transpose(site: Site) -> Values | None:
     """Where the last axis becomes another one (pixel shuffle and its gradient): rows times a permutation matrix.
 
@@ -104,6 +124,7 @@ BEFORE_GRADIENT: dict[str, Rule] = {"MaxPool": max_pool}
 """Operator → its rule, for a graph whose gradient is not built yet."""
 
 RULES: dict[str, Rule] = {
+    "Cast": cast,
     "LeakyRelu": leaky_relu,
     "LeakyReluGrad": leaky_relu_grad,
     "ReluGrad": relu_grad,

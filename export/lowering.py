@@ -48,6 +48,10 @@ class Known:
         self.producers = {output: node for node in model.graph.node for output in node.output}
         self.uses = Counter(name for node in model.graph.node for name in node.input)
         self.uses.update(output.name for output in model.graph.output)
+        self.consumers: dict[str, list[NodeProto]] = {}
+        for node in model.graph.node:
+            for name in node.input:
+                self.consumers.setdefault(name, []).append(node)
 
 
 def constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
@@ -15,15 +15,17 @@ from reverie.export.blocked_rules import DOMAIN
 MICROSOFT = "com.microsoft"
 
 
-def graph_of(nodes, inputs, outputs):
-    """A model of `nodes`; `inputs` are shapes by name, whose first axis is the batch."""
+def graph_of(nodes, inputs, outputs, **constants):
+    """A model of `nodes`; `inputs` are shapes by name, whose first axis is the batch. `constants` are float32."""
     described = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, *shape[1:]] if name != "w" else shape)
         for name, shape in inputs.items()
     ]
     made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid(MICROSOFT, 1), helper.make_opsetid(DOMAIN, 1)]
-    return helper.make_model(helper.make_graph(nodes, "g", described, made), opset_imports=opsets, ir_version=10)
+    kept = [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", described, made, kept)
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
 def drawn(inputs, seed=0):
@@ -101,6 +103,8 @@ def run_as_if(model, feeds, block):
                 *tensors, None if bias is None else torch.from_numpy(bias.copy()),
                 stride=list(strides or (1, 1)), dilation=list(dilations or (1, 1)), groups=group,
             )  # fmt: skip
+            if activation == "Clip":
+                return (to_blocked(y.clamp(*activation_params).numpy()),)
             slope = {None: 1.0, "Relu": 0.0, "LeakyRelu": (activation_params or [0])[0]}[activation]
             return (to_blocked(torch.where(y > 0, y, slope * y).numpy()),)
 

@@ -44,15 +44,17 @@ def convolutions(draw):
 
 
 @settings(deadline=None, max_examples=60)
-@given(convolutions(), st.sampled_from(BLOCKS), st.sampled_from([None, "Relu", "LeakyRelu"]))
+@given(convolutions(), st.sampled_from(BLOCKS), st.sampled_from(["Neg", "Relu", "LeakyRelu", "Clip"]))
 def test_a_convolution_gives_the_same_in_every_layout(sizes, block, activation):
     inputs, attributes = sizes
     inputs |= {"b": (inputs["w"][0],)}
     nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], **attributes)]
-    nodes.append(helper.make_node(activation or "Neg", ["c"], ["y"]))
-    model = graph_of(nodes, inputs, ["y"])
+    bounds = {"low": -0.5, "high": 1.5} if activation == "Clip" else {}
+    nodes.append(helper.make_node(activation, ["c", *bounds], ["y"]))
+    model = graph_of(nodes, inputs, ["y"], **bounds)
     model.graph.input[2].type.tensor_type.shape.dim[0].dim_value = inputs["w"][0]
     feeds = drawn(inputs)
+    assert (("", activation) in operators(blocked(model, block))) == (activation == "Neg")
     assert_same(run_blocked(model, feeds, block), run(model, feeds))
 
 

@@ -64,6 +64,36 @@ def test_the_gradient_of_relu_is_the_same_for_every_size_of_value():
     assert_same(run(faster, feeds), run(model, feeds), 0)
 
 
+def clip_with_gradient(low, high):
+    """As the gradient builder writes it."""
+    nodes = [
+        helper.make_node("Clip", ["x", "low", "high"], ["y"]),
+        helper.make_node("GreaterOrEqual", ["x", "low"], ["above"]),
+        helper.make_node("LessOrEqual", ["x", "high"], ["below"]),
+        helper.make_node("And", ["above", "below"], ["within"]),
+        helper.make_node("Cast", ["within"], ["slope"], to=1),
+        helper.make_node("Mul", ["slope", "dy"], ["dx"]),
+    ]
+    return graph_of(nodes, {"x": SHAPE, "dy": SHAPE}, ["y", "dx"], low=low, high=high)
+
+
+def test_the_gradient_of_relu6_is_torchs_at_its_kinks_too():
+    faster = rewritten(clip_with_gradient(0, 6))
+    assert not {op for _, op in operators(faster)} & {"And", "Cast", "GreaterOrEqual", "LessOrEqual"}
+    feeds = drawn({"x": SHAPE, "dy": SHAPE})
+    feeds["x"] *= 5
+    feeds["x"].ravel()[: len(SPECIAL) + 3] = [*SPECIAL, 6.0, np.nextafter(np.float32(6), np.float32(0)), 5.999]
+    x = torch.from_numpy(feeds["x"]).requires_grad_()
+    y = F.relu6(x)
+    y.backward(torch.from_numpy(feeds["dy"]))
+    assert_same(run(faster, feeds), {"y": y.detach().numpy(), "dx": x.grad.numpy()}, 0)
+
+
+def test_the_gradient_of_other_bounds_stays():
+    model = clip_with_gradient(-1, 1)
+    assert operators(rewritten(model)) == operators(model)
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(range(1, 5))), ids=str)
 def test_a_transpose_of_any_order_moves_every_value_to_its_place(order):
     perm = [0, *order]
