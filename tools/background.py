@@ -24,7 +24,8 @@ PATIENCE = 15.0
 CURVE = 400
 """Points of a stage's loss that are kept; every second one goes whenever there are more."""
 _COMMAND = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # ignored under a shell's &, else
+    # Not SIGINT, which a shell makes everything ignore that it starts with &, until this line is reached.
+    "import signal; signal.signal(signal.SIGTERM, signal.default_int_handler); "
     "from reverie.tools.cli import main; main()"
 )
 
@@ -80,7 +81,7 @@ class BackgroundUpdate:
         """Let it save nothing more and end; what it saved is gone on with by the next update of this home."""
         self._stopped = True
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(signal.SIGTERM)
         self._listener.join(PATIENCE)
         if self._listener.is_alive():
             with contextlib.suppress(ProcessLookupError):
