@@ -336,11 +336,8 @@ def read_training(folder: Path, manifest: Manifest, model: str, block: int) -> d
 
 def training_parts(folder: Path, block: int = 1) -> dict[str, bytes]:
     """The training artifacts that lie in `folder`, which this process has written itself, in the form for `block`."""
-    forms = {part: folder / blocked_form(part, block) for part in TRAINING_PARTS if part != CHECKPOINT}
-    return {
-        part: (forms[part] if forms.get(part, folder).is_file() else folder / part).read_bytes()
-        for part in TRAINING_PARTS
-    }
+    forms = {part: folder / blocked_form(part, block) for part in TRAINING_PARTS}
+    return {part: (form if form.is_file() else folder / part).read_bytes() for part, form in forms.items()}
 
 
 def read_weights(model: bytes, tensors: Mapping[str, TensorRecord]) -> Weights:

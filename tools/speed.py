@@ -17,7 +17,7 @@ from rich.table import Table
 
 from reverie.device_runtime.errors import EngineError
 from reverie.tools.accuracy_start import apart
-from reverie.tools.speed_update import StageCost
+from reverie.tools.speed_update import StageCost, measure_updates
 
 if TYPE_CHECKING:
     from reverie.tools.speed_rules import RuleTimes
@@ -29,7 +29,7 @@ def cores(count: int) -> Iterator[None]:
     """Processes started meanwhile may use `count` cores. Raises EngineError where there are fewer."""
     before = os.sched_getaffinity(0)
     if count > len(before):
-        raise EngineError(f"this process may use {len(before)} cores: choose --threads of them or fewer")
+        raise EngineError(f"this process may use {len(before)} cores: choose --cores of them or fewer")
     os.sched_setaffinity(0, sorted(before)[:count])
     try:
         yield
@@ -66,7 +66,6 @@ def measure_speed(
     """
     from reverie.tools.speed_rules import measure_rules
     from reverie.tools.speed_steps import measure_steps
-    from reverie.tools.speed_update import measure_updates
 
     speed = Speed(threads)
     for count in threads:
