@@ -31,6 +31,8 @@ SIGNATURE = "manifest.sig"
 BACKBONE = "backbone.onnx"
 CANARY = "canary.npz"
 MODELS = ("solver", "generator", "discriminator")
+BETAS = {"solver": (0.9, 0.999), "generator": (0.5, 0.99), "discriminator": (0.5, 0.99)}
+"""AdamW's, by network."""
 CHECKPOINT = "checkpoint"
 TRAINING_PARTS = ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", CHECKPOINT)
 REQUIRED_FILES = (
@@ -164,6 +166,11 @@ class Manifest:
         generator = dict.fromkeys(self.tensors["generator"]) if path.startswith("synthesis_noise.") else {}
         return frozenset(as_injected(solver, solver, generator))
 
+    def is_by_rows(self, model: str) -> bool:
+        """Whether each row of a batch counts for itself, so that a batch may be computed in parts."""
+        together = model == "solver" and "statistics" in self.training
+        return not together and model not in self.training.get("whole_batches", ())
+
     def form(self, path: str, block: int) -> str:
         """The file that holds the graph `path` for processors with `block` channels a block, or for all."""
         return blocked_form(path, block) if blocked_form(path, block) in self.files else path
@@ -226,12 +233,18 @@ class Manifest:
             if not isinstance(figures["relative"], int | float) or not isinstance(figures["at"], str):
                 raise TypeError(f"the comparison of {artifact} with torch is no number and place")
         if self.training:
-            figures = [self.training[name] for name in ("parameters", "of", "compute")]
-            if not isinstance(self.training["rule"], str) or not all(isinstance(n, int | float) for n in figures):
-                raise TypeError("what trains of the solver is no rule with its figures")
-            for name, momentum in self.training.get("statistics", {}).items():
-                if name not in self.tensors["solver"] or not 0 < momentum <= 1:
-                    raise ValueError(f"{name} is no running statistic of the solver with its momentum")
+            self._check_training()
+
+    def _check_training(self) -> None:
+        """Raise ValueError, TypeError or KeyError where what trains is not stated."""
+        figures = [self.training[name] for name in ("parameters", "of", "compute")]
+        if not isinstance(self.training["rule"], str) or not all(isinstance(n, int | float) for n in figures):
+            raise TypeError("what trains of the solver is no rule with its figures")
+        for name, momentum in self.training.get("statistics", {}).items():
+            if name not in self.tensors["solver"] or not 0 < momentum <= 1:
+                raise ValueError(f"{name} is no running statistic of the solver with its momentum")
+        if not set(self.training.get("whole_batches", ())) <= set(MODELS):
+            raise ValueError("it names unknown networks that need whole batches")
 
     def _check_sizes(self) -> None:
         """Raise ValueError where a size is none, or larger than a device can hold."""

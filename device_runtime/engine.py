@@ -13,27 +13,35 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from reverie.device_runtime.bundle import CHECKPOINT, TRAINING_PARTS, Weights
+from reverie.device_runtime.adamw import AdamW
+from reverie.device_runtime.bundle import BETAS, TRAINING_PARTS, Weights
 from reverie.device_runtime.errors import EngineError, TrainingError, first_line
 from reverie.device_runtime.onnx_check import check_model
+
+BUFFER, ACCUMULATED, RESET = "_grad.accumulation.buffer", "_grad.accumulation.out", "lazy_reset_grad"
+"""Names in training graphs: of a parameter's gradient, that it was written, and whether it is written or added to."""
+
+CHUNK = 32
+"""Rows of a batch that are computed at a time. Fixed, so that results are the same on any number of cores."""
 
 THREADS = max(1, len(os.sched_getaffinity(0)))
 """Threads of one session: all the cores that this process may use."""
 
 
-def _load_onnxruntime() -> tuple[Any, Any]:
-    """Import onnxruntime and its training API without torch.
+def _load_onnxruntime() -> Any:
+    """Import onnxruntime without torch.
 
-    `onnxruntime.training.__init__` imports torch for its optimizer wrappers, which nothing here uses. An empty module
-    of that name in its place lets `onnxruntime.training.api` load alone.
+    `onnxruntime` imports `onnxruntime.training`, and that torch, for wrappers that nothing here uses. Empty modules in
+    their place let it load alone.
     """
     spec = importlib.util.find_spec("onnxruntime")
     if spec is None or not spec.submodule_search_locations:
@@ -54,20 +62,28 @@ def _load_onnxruntime() -> tuple[Any, Any]:
         sys.modules["onnxruntime.training.ortmodule"] = ModuleType("onnxruntime.training.ortmodule")
     runtime = importlib.import_module("onnxruntime")
     runtime.set_default_logger_severity(3)
-    return runtime, importlib.import_module("onnxruntime.training.api")
+    return runtime
 
 
-ort, training_api = _load_onnxruntime()
+ort = _load_onnxruntime()
 
 
-def _session_options() -> Any:
+def _session_options(threads: int = THREADS) -> Any:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = THREADS
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Threads that wait sleep: on a small box, spinning takes time from serving and from the camera.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
+
+
+def _open_session(model: bytes, options: Any) -> Any:
+    """A session on checked bytes. Raises EngineError."""
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise EngineError(f"the engine cannot load a graph ({first_line(error)}): export again") from error
 
 
 @functools.cache
@@ -91,112 +107,191 @@ _REORDER = bytes.fromhex(
 class Graph:
     """An inference session on a model held in memory, optionally with weights injected as constants."""
 
-    def __init__(self, model: bytes, injected: Mapping[str, np.ndarray] | None = None) -> None:
-        """`injected` gives the tensors that `model` declares as external data. Raises BundleError, EngineError."""
+    def __init__(
+        self, model: bytes, injected: Mapping[str, np.ndarray] | None = None, chunk: int | None = None
+    ) -> None:
+        """`injected` gives the tensors that `model` declares as external data.
+
+        With `chunk`, a batch of more rows is computed in chunks of so many, each on one core; numbers that the graph
+        gives for a whole batch are added up. Raises BundleError, EngineError.
+        """
         check_model(model, injected=injected or ())
-        options = _session_options()
+        options = _session_options(1 if chunk else THREADS)
         if injected:
             values = [ort.OrtValue.ortvalue_from_numpy(np.asarray(value, order="C")) for value in injected.values()]
             self._injected = values  # the session does not copy them
             options.add_external_initializers(list(injected), values)
-        try:
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise EngineError(f"the engine cannot load a graph ({first_line(error)}): export again") from error
+        self._session = _open_session(model, options)
+        self._rows = _inputs_by_row(self._session)
+        self._chunk = chunk
         self.inputs = tuple(i.name for i in self._session.get_inputs())
         self.outputs = tuple(o.name for o in self._session.get_outputs())
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name; entries of `feeds` that the graph has no input for are left out."""
         used = {name: feeds[name] for name in self.inputs}
-        return dict(zip(self.outputs, self._session.run(None, used), strict=True))
+        return _by_chunks(self._run_rows, used, self._rows, self._chunk)
+
+    def _run_rows(self, feeds: Mapping[str, np.ndarray], _: int) -> dict[str, np.ndarray]:
+        return dict(zip(self.outputs, self._session.run(None, feeds), strict=True))
+
+
+def _inputs_by_row(session: Any) -> frozenset[str]:
+    """Names of the inputs whose first axis is the batch."""
+    return frozenset(i.name for i in session.get_inputs() if i.shape and not isinstance(i.shape[0], int))
+
+
+def _by_chunks(
+    run: Callable[[Mapping[str, np.ndarray], int], dict[str, np.ndarray]],
+    feeds: Mapping[str, np.ndarray],
+    rows: frozenset[str],
+    chunk: int | None,
+) -> dict[str, np.ndarray]:
+    """Outputs of `run(feeds, number)` on chunks of the inputs named in `rows`, numbered from 0, on all cores."""
+    count = max((len(feeds[name]) for name in rows if name in feeds), default=1)
+    size = chunk or count
+    if count <= size:
+        return run(feeds, 0)
+
+    def run_from(start: int) -> dict[str, np.ndarray]:
+        part = {name: value[start : start + size] if name in rows else value for name, value in feeds.items()}
+        return run(part, start // size)
+
+    results = list(_workers().map(run_from, range(0, count, size)))
+    return {name: _joined([result[name] for result in results]) for name in results[0]}
 
 
 class TrainStep:
-    """Optimizer steps (AdamW, moments starting at zero) on the training artifacts of one network."""
+    """Optimizer steps (AdamW, moments starting at zero) on the training graph of one network.
 
-    def __init__(self, parts: Mapping[str, bytes], weights: Mapping[str, np.ndarray], name: str = "a network") -> None:
+    A batch is computed in chunks of `chunk` rows, each on one core, and their gradients are added up in the order of
+    the chunks: so steps do not depend on how many cores there are, and memory depends on the chunk, not on the batch.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, bytes],
+        weights: Mapping[str, np.ndarray],
+        name: str = "a network",
+        betas: tuple[float, float] = BETAS["solver"],
+        chunk: int | None = CHUNK,
+    ) -> None:
         """`parts` are the files in `TRAINING_PARTS`, `weights` the starting values of all trained parameters.
 
-        Raises BundleError, EngineError.
+        Without `chunk`, a batch stays whole, as networks need it that compare the rows of a batch. Raises BundleError,
+        EngineError.
         """
         self._name = name
-        self._parts = {part: parts[part] for part in TRAINING_PARTS if part != CHECKPOINT}
-        for part, model in self._parts.items():
-            check_model(model, f"{part} of {name}")
-        with _in_memory(parts[CHECKPOINT]) as checkpoint:
-            self._open(checkpoint)
-        for parameter, value in weights.items():
-            if parameter in self._state.parameters:
-                self._state.parameters[parameter] = np.asarray(value, order="C")
-
-    def _open(self, checkpoint: Path) -> None:
-        with ExitStack() as opened:
-            training, evaluation, optimizer = (opened.enter_context(_in_memory(part)) for part in self._parts.values())
-            try:
-                self._state = training_api.CheckpointState.load_checkpoint(checkpoint)
-                self._module = training_api.Module(
-                    training, self._state, evaluation, session_options=_session_options()
-                )
-                self._optimizer = training_api.Optimizer(optimizer, self._module)
-            except Exception as error:
-                raise EngineError(
-                    f"the engine cannot load {self._name} ({first_line(error)}): install the bundle again"
-                ) from error
-        self._inputs = self._module.input_names()
-        self._outputs = self._module.output_names()
+        model = parts[TRAINING_PARTS[0]]
+        check_model(model, f"{TRAINING_PARTS[0]} of {name}")
+        self._session = _open_session(model, _session_options(1 if chunk else THREADS))
+        inputs = {i.name: i for i in self._session.get_inputs()}
+        self._trained = tuple(n.removesuffix(BUFFER) for n in inputs if n.endswith(BUFFER))
+        self._outputs = tuple(o.name for o in self._session.get_outputs() if not o.name.endswith(ACCUMULATED))
+        self._rows = _inputs_by_row(self._session)
+        self._fed = tuple(n for n in inputs if n not in {*self._trained, RESET} and not n.endswith(BUFFER))
+        missing = [n for n in self._trained if n not in weights]
+        if missing:
+            raise EngineError(f"{name} has no starting value for {missing[0]}: install the bundle again")
+        shapes = {n: inputs[n].shape for n in self._trained}
+        self._chunk = chunk
+        self._places = _places(shapes)
+        self._values = np.concatenate(
+            [np.zeros(0, np.float32), *(np.ravel(weights[n]) for n in self._trained)], dtype=np.float32
+        )
+        self._views = _views(self._values, self._places)
+        self._gradients: list[np.ndarray] = []
+        self._growing = Lock()
+        self._optimizer = AdamW(len(self._values), betas)
 
     def step(self, feeds: Mapping[str, np.ndarray], learning_rate: float) -> dict[str, np.ndarray]:
         """One forward, backward and optimizer step; returns the graph's outputs, "loss" among them.
 
         Raises TrainingError if the loss is no number; the weights are then as they were before.
         """
-        outputs = self.gradients(feeds)
-        self._optimizer.set_learning_rate(learning_rate)
-        self._optimizer.step()
-        self._module.lazy_reset_grad()
+        outputs, gradient = self._compute(feeds)
+        self._optimizer.step(self._values, gradient, learning_rate)
         return outputs
 
-    def gradients(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Forward and backward only: accumulates into the gradients and returns the graph's outputs."""
-        values = self._module(*(feeds[name] for name in self._inputs))
-        outputs = dict(zip(self._outputs, values if isinstance(values, tuple) else (values,), strict=True))
+    def gradients(self, feeds: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Weights]:
+        """Forward and backward only: the graph's outputs, and the gradient of each trained parameter."""
+        outputs, gradient = self._compute(feeds)
+        return outputs, {n: view.copy() for n, view in _views(gradient, self._places).items()}
+
+    def _compute(self, feeds: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The outputs, and the gradient of all trained parameters, which the next call overwrites."""
+        given = {name: np.asarray(feeds[name], order="C") for name in self._fed}
+        used: list[int] = []
+
+        def run(part: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+            used.append(number)
+            return self._run_rows(part, self._gradient(number))
+
+        outputs = _by_chunks(run, given, self._rows, self._chunk)
         loss = float(outputs["loss"])
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss of {self._name} is {loss}: the update stops and the solver in service stays; "
                 "check the frames or lower the learning rate"
             )
-        return outputs
+        total = self._gradients[0]
+        for number in range(1, len(used)):
+            total += self._gradients[number]
+        return outputs, total
 
-    def read_gradients(self) -> Weights:
-        """Accumulated gradient of each trained parameter."""
-        return {n: np.array(p.grad) for n, p in self._state.parameters if p.requires_grad}
+    def _gradient(self, number: int) -> np.ndarray:
+        """What chunk `number` of a batch writes its gradient to."""
+        with self._growing:
+            while len(self._gradients) <= number:
+                self._gradients.append(np.empty_like(self._values))
+        return self._gradients[number]
 
-    def reset_gradients(self) -> None:
-        """Start the next accumulation from zero."""
-        self._module.lazy_reset_grad()
+    def _run_rows(self, feeds: Mapping[str, np.ndarray], gradient: np.ndarray) -> dict[str, np.ndarray]:
+        """Outputs for `feeds`; the graph writes into `gradient`, which it is fed."""
+        buffers = {name + BUFFER: view for name, view in _views(gradient, self._places).items()}
+        fed = {**feeds, **self._views, **buffers, RESET: np.ones(1, np.bool_)}
+        names = [*self._outputs, *(name + ACCUMULATED for name in self._trained)]
+        values = dict(zip(names, self._session.run(names, fed), strict=True))
+        return {name: values[name] for name in self._outputs}
 
     def weights(self) -> Weights:
         """Copies of all trained parameters."""
-        return {n: np.array(p.data) for n, p in self._state.parameters if p.requires_grad}
+        return {n: view.copy() for n, view in self._views.items()}
 
     def state(self) -> np.ndarray:
         """Parameters and optimizer state (bytes,) uint8; `restore` continues from it bit for bit."""
-        with _in_memory() as path:
-            training_api.CheckpointState.save_checkpoint(self._state, path, include_optimizer_state=True)
-            return np.fromfile(path, np.uint8)
+        return np.concatenate([self._values.view(np.uint8), self._optimizer.state()])
 
     def restore(self, state: np.ndarray) -> None:
         """Go on from what `state` returned. Raises EngineError."""
-        with _in_memory(state.data) as path:
-            self._open(path)
+        size = self._values.nbytes
+        try:
+            self._optimizer.restore(state[size:])
+        except ValueError as error:
+            raise EngineError(
+                f"what was saved of {self._name} cannot be used ({error}): start again with --restart"
+            ) from None
+        self._values[:] = state[:size].view(np.float32)
 
 
-@contextmanager
-def _in_memory(content: bytes | memoryview = b"") -> Iterator[Path]:
-    """A path to `content`: the engine takes training artifacts by path alone; this one leads to no disk."""
-    with os.fdopen(os.memfd_create("reverie"), "wb") as file:
-        file.write(content)
-        file.flush()
-        yield Path(f"/proc/self/fd/{file.fileno()}")
+def _places(shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[slice, Sequence[int]]]:
+    """Where each parameter lies in the vector of all, and its shape."""
+    places, at = {}, 0
+    for name, shape in shapes.items():
+        places[name] = (slice(at, at + math.prod(shape)), shape)
+        at += math.prod(shape)
+    return places
+
+
+def _views(values: np.ndarray, places: Mapping[str, tuple[slice, Sequence[int]]]) -> Weights:
+    return {name: values[place].reshape(shape) for name, (place, shape) in places.items()}
+
+
+def _joined(values: list[np.ndarray]) -> np.ndarray:
+    """Of the chunks of a batch: rows one after another, numbers added up."""
+    return np.asarray(np.concatenate(values) if values[0].ndim else np.sum(values, dtype=np.float32))
+
+
+@functools.cache
+def _workers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="engine")

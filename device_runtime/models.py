@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from reverie.device_runtime.bundle import (
+    BETAS,
     MODELS,
     Manifest,
     Weights,
@@ -18,7 +19,7 @@ from reverie.device_runtime.bundle import (
     read_weights,
     write_weights,
 )
-from reverie.device_runtime.engine import Graph, TrainStep, block_size
+from reverie.device_runtime.engine import CHUNK, Graph, TrainStep, block_size
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ class Models:
     @cached_property
     def solver_graph(self) -> Graph:
         """Input → logits, probabilities."""
-        return Graph(self.model_file("solver"))
+        return Graph(self.model_file("solver"), chunk=self._chunk("solver"))
 
     @cached_property
     def generator_graph(self) -> Graph:
         """noise, code → generated."""
-        return Graph(self.model_file("generator"))
+        return Graph(self.model_file("generator"), chunk=self._chunk("generator"))
 
     def synthesis_graph(self, trained: Weights, search: str) -> Graph:
         """The loss and its gradient for the "image" or "noise" that is searched, between this solver and `trained`.
@@ -65,7 +66,8 @@ class Models:
         """
         injected = as_injected(self.solver, trained, self.generator if search == "noise" else {})
         path = self.manifest.form(f"synthesis_{search}.onnx", block_size())
-        return Graph(read_verified(self.folder, path, self.manifest.files[path]), injected)
+        chunk = self._chunk("solver") and self._chunk("generator")
+        return Graph(read_verified(self.folder, path, self.manifest.files[path]), injected, chunk)
 
     def model_file(self, name: str) -> bytes:
         """The ONNX file of `name` ("solver", "generator" or "discriminator") with these weights in place."""
@@ -81,7 +83,11 @@ class Models:
     def train_step(self, name: str) -> TrainStep:
         """Steps on the bundle's training artifacts of `name`, verified, from these weights. Raises BundleError."""
         parts = read_training(self.folder, self.manifest, name, block_size())
-        return TrainStep(parts, getattr(self, name), f"{name}_train")
+        return TrainStep(parts, getattr(self, name), f"{name}_train", BETAS[name], self._chunk(name))
+
+    def _chunk(self, name: str) -> int | None:
+        """Rows of a batch to compute at a time with network `name`, None for all."""
+        return CHUNK if self.manifest.is_by_rows(name) else None
 
     def with_solver(self, solver: Weights) -> Models:
         """A copy with the weights in `solver` replaced; those that do not train stay."""

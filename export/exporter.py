@@ -37,9 +37,6 @@ BATCHES = (2, 5)
 DRAWS = 3
 """How many random inputs a graph may differ on before it is refused."""
 
-SOLVER_BETAS = (0.9, 0.999)
-GAN_BETAS = (0.5, 0.99)
-
 
 @dataclass(frozen=True)
 class Networks:
@@ -121,6 +118,8 @@ class _Exporter:
         self.progress = progress
         self.draw = torch.Generator().manual_seed(0)
         self.parity = dict(networks.compared)
+        self.whole_batches: list[str] = []
+        """Networks whose rows of a batch depend on one another."""
         self.tensors: dict[str, dict[str, bundle.TensorRecord]] = {}
 
     def write(self) -> bundle.Manifest:
@@ -138,13 +137,12 @@ class _Exporter:
         self.write_serving("generator", graphs.ServingGenerator(n.generator), ("generated",))
         self.write_serving("discriminator", graphs.ServingDiscriminator(n.discriminator), ("verdict",))
         training = batch_statistics.SolverTrainingOnBatches(n.solver)
-        self.write_training("solver", training, batch_statistics.outputs(training), SOLVER_BETAS)
-        self.write_training("discriminator", graphs.DiscriminatorTraining(n.discriminator), ("loss",), GAN_BETAS)
+        self.write_training("solver", training, batch_statistics.outputs(training))
+        self.write_training("discriminator", graphs.DiscriminatorTraining(n.discriminator), ("loss",))
         self.write_training(
             "generator",
             graphs.GeneratorTraining(n.generator, n.discriminator, n.solver),
             ("loss", "generated"),
-            GAN_BETAS,
         )
         pair = graphs.SynthesisLoss(copy.deepcopy(n.solver), self.perturbed_solver())
         self.write_synthesis("image", graphs.ImageSynthesis(pair), "input", ("loss", "each"))
@@ -177,9 +175,7 @@ class _Exporter:
         self.compare(f"{name}.onnx", lambda example: parity.output_difference(graph, module, example), module)
         (self.folder / f"{name}.onnx").write_bytes(content)
 
-    def write_training(
-        self, name: str, module: nn.Module, outputs: tuple[str, ...], betas: tuple[float, float]
-    ) -> None:
+    def write_training(self, name: str, module: nn.Module, outputs: tuple[str, ...]) -> None:
         self.progress(f"{name}_train")
         model = onnx_export.to_onnx(module, self.example(module, 2), outputs, self.unbatched(module))
         weights = {n: p.detach().numpy().copy() for n, p in module.named_parameters()}
@@ -190,15 +186,19 @@ class _Exporter:
         fed = {n: value for n, value in weights.items() if not n.startswith(f"{name}.")}
         onnx_export.weights_to_inputs(model, fed)
         folder = self.folder / f"{name}_train"
-        artifacts.write_training(model, trained, betas, folder)
-        steps = [TrainStep(bundle.training_parts(folder, block), {}) for block in {1, block_size()}]
-        self.compare(
-            folder.name,
-            lambda example: max(
+        artifacts.write_training(model, trained, bundle.BETAS[name], folder)
+        forms = [bundle.training_parts(folder, block) for block in {1, block_size()}]
+
+        def differs(chunk: int | None) -> Callable[[Mapping[str, Tensor]], parity.Difference]:
+            steps = [TrainStep(parts, weights, folder.name, chunk=chunk) for parts in forms]
+            return lambda example: max(
                 (parity.training_difference(step, module, example, trained, fed) for step in steps), key=_relative
-            ),
-            module,
-        )
+            )
+
+        in_parts = min(self.differences(differs(2), module, max(BATCHES)), key=_relative)
+        if in_parts.relative > parity.TOLERANCE:
+            self.whole_batches.append(name)
+        self.compare(folder.name, differs(None if name in self.whole_batches else 2), module)
 
     def write_synthesis(self, name: str, module: nn.Module, wanted: str, outputs: tuple[str, ...]) -> None:
         path = f"synthesis_{name}.onnx"
@@ -343,7 +343,7 @@ class _Exporter:
             files=files,
             tensors=self.tensors,
             backbone=n.front.described if n.front else None,
-            training=self.trainable.to_json() | self.statistics(),
+            training=self.trainable.to_json() | self.statistics() | {"whole_batches": self.whole_batches},
             parity=self.parity,
             tools=tools | {"python": platform.python_version()},
             unknown={"measured": n.measured} if n.measured else {},

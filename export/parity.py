@@ -60,21 +60,20 @@ def training_difference(
     step: TrainStep, module: nn.Module, example: Mapping[str, Tensor], trained: Collection[str], fed: Weights
 ) -> Difference:
     """Loss, the batch's statistics, and the gradient of each parameter in `trained`, on the inputs `example`."""
-    outputs = step.gradients({name: value.numpy() for name, value in example.items()} | fed)
+    outputs, gradients = step.gradients({name: value.numpy() for name, value in example.items()} | fed)
     seen = {name: value for name, value in outputs.items() if name.startswith(BATCH)}
-    ours = step.read_gradients() | {"loss": outputs["loss"]} | seen
-    step.reset_gradients()
+    ours = gradients | {"loss": outputs["loss"]} | seen
     module.zero_grad()
-    outputs = module(**example)
-    expected = outputs[0] if isinstance(outputs, tuple) else outputs
+    theirs = module(**example)
+    expected = theirs[0] if isinstance(theirs, tuple) else theirs
     expected.backward()
-    gradients = {
+    expected_gradients = {
         name: parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
         for name, parameter in module.named_parameters()
         if name in trained
     }
-    statistics = dict(zip(seen, outputs[2:], strict=True)) if seen else {}
-    return compare(ours, gradients | {"loss": expected} | statistics)
+    statistics = dict(zip(seen, theirs[2:], strict=True)) if seen else {}
+    return compare(ours, expected_gradients | {"loss": expected} | statistics)
 
 
 def input_gradient_difference(

@@ -16,22 +16,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reverie.device_runtime.bundle import MODELS, Weights, as_injected
+from reverie.device_runtime.bundle import BETAS, MODELS, Weights, as_injected
 from reverie.device_runtime.engine import Graph, TrainStep
 from reverie.device_runtime.models import Models
 from reverie.export import graphs
-from reverie.export.exporter import GAN_BETAS, SOLVER_BETAS, Networks
+from reverie.export.exporter import Networks
 
-TRAINING: dict[str, tuple[Callable[[Networks], nn.Module], tuple[str, ...], tuple[float, float]]] = {
-    "solver": (lambda n: graphs.SolverTraining(n.solver), ("loss", "logits"), SOLVER_BETAS),
-    "discriminator": (lambda n: graphs.DiscriminatorTraining(n.discriminator), ("loss",), GAN_BETAS),
+TRAINING: dict[str, tuple[Callable[[Networks], nn.Module], tuple[str, ...]]] = {
+    "solver": (lambda n: graphs.SolverTraining(n.solver), ("loss", "logits")),
+    "discriminator": (lambda n: graphs.DiscriminatorTraining(n.discriminator), ("loss",)),
     "generator": (
         lambda n: graphs.GeneratorTraining(n.generator, n.discriminator, n.solver),
         ("loss", "generated"),
-        GAN_BETAS,
     ),
 }
-"""Name of a network → the module that holds its loss, the outputs of that, and AdamW's betas."""
+"""Name of a network → the module that holds its loss, and the outputs of that."""
 
 
 def parameters_set(module: nn.Module, weights: Mapping[str, np.ndarray]) -> None:
@@ -52,7 +51,7 @@ class TorchStep:
     """As `engine.TrainStep`: optimizer steps on one network; what is fed by name besides the inputs is weights."""
 
     def __init__(self, networks: Networks, name: str, weights: Weights, compiled: bool = False) -> None:
-        make, self._outputs, betas = TRAINING[name]
+        make, self._outputs = TRAINING[name]
         self._module = make(networks).eval()
         parameters_set(self._module, weights)
         self._trained = {n: p for n, p in self._module.named_parameters() if n.startswith(f"{name}.")}
@@ -60,7 +59,7 @@ class TorchStep:
             parameter.requires_grad_(False)
         for parameter in self._trained.values():
             parameter.requires_grad_(True)
-        self._optimizer = torch.optim.AdamW(self._trained.values(), betas=betas, weight_decay=0.0)
+        self._optimizer = torch.optim.AdamW(self._trained.values(), betas=BETAS[name], weight_decay=0.0)
         self._run = torch.compile(self._module) if compiled else self._module
         self._inputs = inputs_of(self._module)
 

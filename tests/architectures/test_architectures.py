@@ -9,11 +9,11 @@ from architectures import GENERATORS, SHAPE, SOLVERS
 from torch import nn
 from workstation_support import CLASSES, SLOTS, as_numpy, example, weights_of
 
-from reverie.device_runtime.bundle import training_parts
+from reverie.device_runtime.bundle import BETAS, training_parts
 from reverie.device_runtime.engine import TrainStep
 from reverie.device_runtime.preprocess import Preprocessing
 from reverie.export import artifacts, graphs, onnx_export, operators
-from reverie.export.exporter import GAN_BETAS, SOLVER_BETAS, Networks
+from reverie.export.exporter import Networks
 from reverie.export.networks import ReferenceDiscriminator, ReferenceGenerator, ReferenceSolver
 
 STEPS, BATCH, RATE = 20, 6, 1e-3
@@ -54,10 +54,10 @@ def largest_difference(some, others):
 def test_twenty_steps_on_the_device_end_in_torchs_weights(architecture, tmp_path):
     networks = networks_with(architecture)
     if architecture in GENERATORS:
-        name, betas = "generator", GAN_BETAS
+        name = "generator"
         module = graphs.GeneratorTraining(networks.generator, networks.discriminator, networks.solver)
     else:
-        name, betas = "solver", SOLVER_BETAS
+        name = "solver"
         module = graphs.SolverTraining(networks.solver)
     model = onnx_export.to_onnx(
         module,
@@ -71,17 +71,17 @@ def test_twenty_steps_on_the_device_end_in_torchs_weights(architecture, tmp_path
     fed = {n: value for n, value in weights.items() if n not in own}
     onnx_export.weights_to_inputs(model, fed)
     folder = tmp_path / f"{name}_train"
-    artifacts.write_training(model, own, betas, folder)
+    artifacts.write_training(model, own, BETAS[name], folder)
 
     module = module.double().eval()
     start = {n: p.detach().clone() for n, p in module.named_parameters()}
 
     def twenty_steps(first_batch):
         """Weights after twenty steps on the device, and in torch."""
-        step = TrainStep(training_parts(folder), {})
+        step = TrainStep(training_parts(folder), as_numpy(start), betas=BETAS[name])
         module.load_state_dict(start, strict=False)
         parameters = [p for n, p in module.named_parameters() if n in own]
-        optimizer = torch.optim.AdamW(parameters, lr=RATE, betas=betas, eps=1e-8, weight_decay=0)
+        optimizer = torch.optim.AdamW(parameters, lr=RATE, betas=BETAS[name], eps=1e-8, weight_decay=0)
         for at in range(STEPS):
             feeds = example(module, networks, BATCH, first_batch + at)
             feeds |= {n: value / BATCH for n, value in feeds.items() if n.endswith("weight")}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
+from reverie.device_runtime import engine
 from reverie.device_runtime.bundle import training_parts
 from reverie.device_runtime.engine import Graph, TrainStep
 from reverie.device_runtime.errors import BundleError, EngineError, TrainingError
@@ -85,24 +88,33 @@ def test_a_loss_that_is_no_number_leaves_the_weights_and_the_next_step_as_they_w
     with pytest.raises(TrainingError, match="solver_train is nan"):
         step.step(bad, 1e-3)
     assert same(step.weights(), spared.weights())
-    step.reset_gradients()
     step.step(feeds(1), 1e-3)
     spared.step(feeds(1), 1e-3)
     assert same(step.weights(), spared.weights())
 
 
-def test_gradients_accumulate_until_they_are_reset(solver_step, feeds):
-    step = solver_step()
-    step.gradients(feeds(0))
-    once = step.read_gradients()
-    step.gradients(feeds(0))
-    twice = step.read_gradients()
-    step.reset_gradients()
-    step.gradients(feeds(0))
-    again = step.read_gradients()
-    for name, gradient in once.items():
-        np.testing.assert_allclose(twice[name], 2 * gradient, rtol=1e-5, atol=1e-7)
-        np.testing.assert_array_equal(again[name], gradient)
+def test_a_batch_in_chunks_has_the_gradients_of_the_whole_one(models, feeds):
+    parts = training_parts(models.folder / "solver_train")
+    outputs, whole = TrainStep(parts, models.solver, chunk=None).gradients(feeds(0))
+    for chunk in (1, 5, 16, 100):
+        seen, gradients = TrainStep(parts, models.solver, chunk=chunk).gradients(feeds(0))
+        np.testing.assert_allclose(seen["logits"], outputs["logits"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(seen["loss"], outputs["loss"], rtol=1e-5)
+        for name, gradient in whole.items():
+            np.testing.assert_allclose(gradients[name], gradient, rtol=1e-3, atol=1e-5 * np.abs(gradient).max())
+
+
+def test_steps_are_the_same_on_any_number_of_cores(models, feeds, same, monkeypatch):
+    ended = []
+    for cores in (1, 3):
+        workers = ThreadPoolExecutor(cores)
+        monkeypatch.setattr(engine, "_workers", lambda workers=workers: workers)
+        step = TrainStep(training_parts(models.folder / "solver_train"), models.solver, chunk=4)
+        for at in range(4):
+            step.step(feeds(at), 1e-3)
+        ended.append(step.weights())
+        workers.shutdown()
+    assert same(*ended)
 
 
 def test_bytes_that_are_no_model_are_refused_in_one_line():
@@ -119,10 +131,14 @@ def test_a_damaged_training_folder_is_refused_in_one_line(own_bundle, models):
     assert "training_model.onnx of solver_train" in str(refused.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", bytes(1000)], ids=["empty", "text", "zeros"])
-def test_a_damaged_checkpoint_is_refused_in_one_line(own_bundle, models, content):
-    parts = training_parts(own_bundle / "solver_train") | {"checkpoint": content}
-    with pytest.raises(EngineError) as refused:
-        TrainStep(parts, models.solver, "solver_train")
+@pytest.mark.parametrize("length", [0, 100])
+def test_a_saved_state_of_another_network_is_refused_in_one_line(solver_step, length):
+    with pytest.raises(EngineError, match="what was saved of solver_train cannot be used") as refused:
+        solver_step().restore(np.zeros(length, np.uint8))
     assert "\n" not in str(refused.value)
-    assert "the engine cannot load solver_train" in str(refused.value)
+
+
+def test_weights_that_are_missing_are_told_by_name(models):
+    lacking = dict(list(models.solver.items())[1:])
+    with pytest.raises(EngineError, match=f"no starting value for {next(iter(models.solver))}"):
+        TrainStep(training_parts(models.folder / "solver_train"), lacking)

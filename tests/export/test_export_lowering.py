@@ -7,7 +7,7 @@ import torch
 from test_export_operators import Apply, assert_trains_like_torch, training_artifacts
 from torch import nn
 from torch.nn import functional as F
-from workstation_support import TinySolver, device_gradients, example
+from workstation_support import TinySolver, device_gradients, example, weights_of
 
 from reverie.device_runtime.bundle import training_parts
 from reverie.device_runtime.engine import TrainStep
@@ -104,5 +104,5 @@ def test_gradients_of_very_large_and_very_small_values_are_numbers(function, tmp
     solver = TinySolver(Apply(lambda x: function(1000 * x)))
     module, networks, _ = training_artifacts(solver, tmp_path / "solver_train")
     feeds = example(module, networks, 5, 1)
-    ours = device_gradients(TrainStep(training_parts(tmp_path / "solver_train"), {}), feeds, {})
+    ours = device_gradients(TrainStep(training_parts(tmp_path / "solver_train"), weights_of(module)), feeds, {})
     assert all(torch.isfinite(torch.from_numpy(value)).all() for value in ours.values())

@@ -17,11 +17,11 @@ from workstation_support import (
     weights_of,
 )
 
-from reverie.device_runtime.bundle import training_parts
+from reverie.device_runtime.bundle import BETAS, training_parts
 from reverie.device_runtime.engine import TrainStep
 from reverie.device_runtime.errors import ExportError
 from reverie.export import artifacts, graphs, onnx_export, operators
-from reverie.export.exporter import SOLVER_BETAS, export_bundle
+from reverie.export.exporter import export_bundle
 
 
 class Apply(nn.Module):
@@ -46,13 +46,13 @@ def training_artifacts(solver, folder):
     types = {node.op_type for node in model.graph.node}
     operators.make_trainable(model, set(weights_of(module)))
     types |= {node.op_type for node in model.graph.node}
-    artifacts.write_training(model, list(weights_of(module)), SOLVER_BETAS, folder)
+    artifacts.write_training(model, list(weights_of(module)), BETAS["solver"], folder)
     return module, networks, types
 
 
 def assert_trains_like_torch(solver, folder, floor=0.0):
     module, networks, types = training_artifacts(solver, folder)
-    step = TrainStep(training_parts(folder), {})
+    step = TrainStep(training_parts(folder), weights_of(module))
     for count in BATCHES:
         feeds = example(module, networks, count, count)
         assert_agrees(

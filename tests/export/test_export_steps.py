@@ -17,10 +17,9 @@ from workstation_support import (
     weights_of,
 )
 
-from reverie.device_runtime.bundle import training_parts
+from reverie.device_runtime.bundle import BETAS, training_parts
 from reverie.device_runtime.engine import TrainStep
 from reverie.export import graphs
-from reverie.export.exporter import GAN_BETAS, SOLVER_BETAS
 
 STEPS = 20
 BATCH = 8
@@ -45,7 +44,7 @@ def training(exported, shape, name):
         "generator": lambda: graphs.GeneratorTraining(generator, discriminator, solver),
     }[name]().double()
     trained = [p for n, p in module.named_parameters() if n.startswith(f"{name}.")]
-    betas = SOLVER_BETAS if name == "solver" else GAN_BETAS
+    betas = BETAS[name]
     return made, module, torch.optim.AdamW(trained, lr=1.0, betas=betas, eps=1e-8, weight_decay=0)
 
 
@@ -63,7 +62,7 @@ def start_on_device(made, name, module):
     weights = {n: value.astype(np.float32) for n, value in weights_of(module).items()}
     fed = {n: value for n, value in weights.items() if not n.startswith(f"{name}.")}
     folder = made.folder / f"{name}_train"
-    return folder, TrainStep(training_parts(folder), weights), fed
+    return folder, TrainStep(training_parts(folder), weights, betas=BETAS[name]), fed
 
 
 @each_shape

@@ -121,16 +121,6 @@ def test_an_input_of_weight_zero_changes_no_gradient(small_solver, count, left_o
     assert_close(device_gradients(step, feeds, {}), device_gradients(step, without, {}), 1e-5)
 
 
-def test_gradients_accumulate_until_they_are_reset(small_solver):
-    made, module, step = small_solver
-    first, second = (example(module, made.networks, 5, seed) for seed in (1, 2))
-    alone = [device_gradients(step, feeds, {}) for feeds in (first, second)]
-    step.gradients({name: value.numpy() for name, value in first.items()})
-    together = device_gradients(step, second, {})
-    summed = {name: alone[0][name] + alone[1][name] for name in alone[0]}
-    assert_close({**together, "loss": summed["loss"]}, summed, 1e-5)
-
-
 @pytest.mark.parametrize("slots_in_use", [len(CLASSES), SLOTS])
 def test_the_generator_is_asked_only_for_classes_in_use(exported, slots_in_use):
     made = exported(SMALL)

@@ -173,10 +173,8 @@ def torch_gradients(module: nn.Module, feeds: dict[str, torch.Tensor], prefix: s
 
 def device_gradients(step, feeds: dict[str, torch.Tensor], fed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The same from the device's engine."""
-    loss = step.gradients(as_numpy(feeds) | fed)["loss"]
-    gradients = step.read_gradients()
-    step.reset_gradients()
-    return gradients | {"loss": loss}
+    outputs, gradients = step.gradients(as_numpy(feeds) | fed)
+    return gradients | {"loss": outputs["loss"]}
 
 
 def assert_close(
