@@ -134,7 +134,8 @@ class Manifest:
     """What trains of the solver: rule, parameters, of how many, and the share of its compute.
 
     With batch normalization in training mode also `statistics`: the names of the running statistics, each with its
-    momentum.
+    momentum. `chunks`: rows of a batch that are computed at a time, by network; a network that is not named there has
+    its batches whole.
     """
     parity: dict[str, Any] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
@@ -166,10 +167,10 @@ class Manifest:
         generator = dict.fromkeys(self.tensors["generator"]) if path.startswith("synthesis_noise.") else {}
         return frozenset(as_injected(solver, solver, generator))
 
-    def is_by_rows(self, model: str) -> bool:
-        """Whether each row of a batch counts for itself, so that a batch may be computed in parts."""
-        together = model == "solver" and "statistics" in self.training
-        return not together and model not in self.training.get("whole_batches", ())
+    def chunk(self, model: str) -> int | None:
+        """Rows of a batch to compute at a time with `model`; None where a batch must stay whole."""
+        rows = self.training.get("chunks", {}).get(model)
+        return None if rows is None else int(rows)
 
     def form(self, path: str, block: int) -> str:
         """The file that holds the graph `path` for processors with `block` channels a block, or for all."""
@@ -243,8 +244,9 @@ class Manifest:
         for name, momentum in self.training.get("statistics", {}).items():
             if name not in self.tensors["solver"] or not 0 < momentum <= 1:
                 raise ValueError(f"{name} is no running statistic of the solver with its momentum")
-        if not set(self.training.get("whole_batches", ())) <= set(MODELS):
-            raise ValueError("it names unknown networks that need whole batches")
+        for model, rows in self.training.get("chunks", {}).items():
+            if model not in MODELS or not isinstance(rows, int) or rows < 1:
+                raise ValueError(f"{rows} is no number of rows for {model}")
 
     def _check_sizes(self) -> None:
         """Raise ValueError where a size is none, or larger than a device can hold."""

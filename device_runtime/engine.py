@@ -6,6 +6,8 @@ was checked, from memory and not by a path that may lead to something else by th
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import importlib
 import importlib.util
@@ -30,11 +32,12 @@ from reverie.device_runtime.onnx_check import check_model
 BUFFER, ACCUMULATED, RESET = "_grad.accumulation.buffer", "_grad.accumulation.out", "lazy_reset_grad"
 """Names in training graphs: of a parameter's gradient, that it was written, and whether it is written or added to."""
 
-CHUNK = 32
-"""Rows of a batch that are computed at a time. Fixed, so that results are the same on any number of cores."""
-
 THREADS = max(1, len(os.sched_getaffinity(0)))
 """Threads of one session: all the cores that this process may use."""
+
+
+_M_ARENA_MAX = -8
+"""Of malloc.h."""
 
 
 def _load_onnxruntime() -> Any:
@@ -62,6 +65,11 @@ def _load_onnxruntime() -> Any:
         sys.modules["onnxruntime.training.ortmodule"] = ModuleType("onnxruntime.training.ortmodule")
     runtime = importlib.import_module("onnxruntime")
     runtime.set_default_logger_severity(3)
+    # One heap for all threads and one arena for all sessions: what one leaves free, the next takes.
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+    memory = runtime.OrtMemoryInfo("Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT)
+    runtime.create_and_register_allocator(memory, None)
     return runtime
 
 
@@ -75,6 +83,7 @@ def _session_options(threads: int = THREADS) -> Any:
     options.log_severity_level = 3
     # Threads that wait sleep: on a small box, spinning takes time from serving and from the camera.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.use_env_allocators", "1")
     return options
 
 
@@ -174,12 +183,12 @@ class TrainStep:
         weights: Mapping[str, np.ndarray],
         name: str = "a network",
         betas: tuple[float, float] = BETAS["solver"],
-        chunk: int | None = CHUNK,
+        chunk: int | None = None,
     ) -> None:
         """`parts` are the files in `TRAINING_PARTS`, `weights` the starting values of all trained parameters.
 
-        Without `chunk`, a batch stays whole, as networks need it that compare the rows of a batch. Raises BundleError,
-        EngineError.
+        Without `chunk`, a batch stays whole, as networks need it whose rows depend on one another. Raises
+        BundleError, EngineError.
         """
         self._name = name
         model = parts[TRAINING_PARTS[0]]
@@ -207,7 +216,7 @@ class TrainStep:
     def step(self, feeds: Mapping[str, np.ndarray], learning_rate: float) -> dict[str, np.ndarray]:
         """One forward, backward and optimizer step; returns the graph's outputs, "loss" among them.
 
-        Raises TrainingError if the loss is no number; the weights are then as they were before.
+        Raises TrainingError if the loss or a gradient is no number; the weights are then as they were before.
         """
         outputs, gradient = self._compute(feeds)
         self._optimizer.step(self._values, gradient, learning_rate)
@@ -237,6 +246,13 @@ class TrainStep:
         total = self._gradients[0]
         for number in range(1, len(used)):
             total += self._gradients[number]
+        with np.errstate(all="ignore"):
+            square = float(np.dot(total, total))
+        if not math.isfinite(square):
+            raise TrainingError(
+                f"the gradients of {self._name} are no finite numbers: the update stops and the solver in service "
+                "stays; check the frames or lower the learning rate"
+            )
         return outputs, total
 
     def _gradient(self, number: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from reverie.device_runtime.bundle import (
     read_weights,
     write_weights,
 )
-from reverie.device_runtime.engine import CHUNK, Graph, TrainStep, block_size
+from reverie.device_runtime.engine import Graph, TrainStep, block_size
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Models:
     @cached_property
     def solver_graph(self) -> Graph:
         """Input → logits, probabilities."""
-        return Graph(self.model_file("solver"), chunk=self._chunk("solver"))
+        return Graph(self.model_file("solver"), chunk=self.manifest.chunk("solver"))
 
     @cached_property
     def generator_graph(self) -> Graph:
         """noise, code → generated."""
-        return Graph(self.model_file("generator"), chunk=self._chunk("generator"))
+        return Graph(self.model_file("generator"), chunk=self.manifest.chunk("generator"))
 
     def synthesis_graph(self, trained: Weights, search: str) -> Graph:
         """The loss and its gradient for the "image" or "noise" that is searched, between this solver and `trained`.
@@ -66,7 +66,8 @@ class Models:
         """
         injected = as_injected(self.solver, trained, self.generator if search == "noise" else {})
         path = self.manifest.form(f"synthesis_{search}.onnx", block_size())
-        chunk = self._chunk("solver") and self._chunk("generator")
+        chunks = [self.manifest.chunk(name) for name in ("solver", "generator")]
+        chunk = None if None in chunks else min(rows for rows in chunks if rows)
         return Graph(read_verified(self.folder, path, self.manifest.files[path]), injected, chunk)
 
     def model_file(self, name: str) -> bytes:
@@ -83,11 +84,7 @@ class Models:
     def train_step(self, name: str) -> TrainStep:
         """Steps on the bundle's training artifacts of `name`, verified, from these weights. Raises BundleError."""
         parts = read_training(self.folder, self.manifest, name, block_size())
-        return TrainStep(parts, getattr(self, name), f"{name}_train", BETAS[name], self._chunk(name))
-
-    def _chunk(self, name: str) -> int | None:
-        """Rows of a batch to compute at a time with network `name`, None for all."""
-        return CHUNK if self.manifest.is_by_rows(name) else None
+        return TrainStep(parts, getattr(self, name), f"{name}_train", BETAS[name], self.manifest.chunk(name))
 
     def with_solver(self, solver: Weights) -> Models:
         """A copy with the weights in `solver` replaced; those that do not train stay."""
@@ -135,8 +132,10 @@ def softened(logits: np.ndarray, temperature: float) -> np.ndarray:
 def run_in_chunks(graph: Graph, output: str, chunk: int = 256, **feeds: np.ndarray) -> np.ndarray:
     """`output` of `graph` over all rows of `feeds`, `chunk` rows at a time, so that memory stays bounded."""
     rows = len(next(iter(feeds.values())))
-    parts = [
-        graph.run({name: value[at : at + chunk] for name, value in feeds.items()})[output]
-        for at in range(0, rows, chunk)
-    ]
-    return np.concatenate(parts)
+    result = np.empty(0, np.float32)
+    for at in range(0, rows, chunk):
+        part = graph.run({name: value[at : at + chunk] for name, value in feeds.items()})[output]
+        if at == 0:
+            result = np.empty((rows, *part.shape[1:]), part.dtype)
+        result[at : at + chunk] = part
+    return result

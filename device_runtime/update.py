@@ -67,6 +67,7 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
                 fit.retrain(trained, replay, live, found.examples, ratio, config.retrain, config.seed, monitor)
             )
 
+    del replay  # whose pool of generated inputs would stay in memory
     if config.generative.steps:
         with monitor.stage("generative update"):
             generator, discriminator = generative.update_generator(

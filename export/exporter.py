@@ -27,6 +27,7 @@ from reverie.device_runtime.preprocess import Preprocessing
 from reverie.export import artifacts, batch_statistics, graphs, onnx_export, operators, parity, rewriting
 from reverie.export.backbone import Front
 from reverie.export.canary import add_canary, canary_files
+from reverie.export.chunks import chunk_rows
 from reverie.export.factories import IgnoringCode, require_shape
 from reverie.export.packing import pack
 from reverie.export.trainable import select
@@ -118,8 +119,8 @@ class _Exporter:
         self.progress = progress
         self.draw = torch.Generator().manual_seed(0)
         self.parity = dict(networks.compared)
-        self.whole_batches: list[str] = []
-        """Networks whose rows of a batch depend on one another."""
+        self.chunks: dict[str, int] = {}
+        """Rows of a batch that are computed at a time, by network; without those whose rows depend on one another."""
         self.tensors: dict[str, dict[str, bundle.TensorRecord]] = {}
 
     def write(self) -> bundle.Manifest:
@@ -182,6 +183,7 @@ class _Exporter:
         trained = [n for n in weights if n.startswith(f"{name}.")]
         if name == "solver":
             trained = [n for n in trained if n.removeprefix("solver.") in self.trainable.names]
+        rows = chunk_rows(model, sum(weights[n].size for n in trained))
         operators.make_trainable(model, set(trained))
         fed = {n: value for n, value in weights.items() if not n.startswith(f"{name}.")}
         onnx_export.weights_to_inputs(model, fed)
@@ -196,9 +198,9 @@ class _Exporter:
             )
 
         in_parts = min(self.differences(differs(2), module, max(BATCHES)), key=_relative)
-        if in_parts.relative > parity.TOLERANCE:
-            self.whole_batches.append(name)
-        self.compare(folder.name, differs(None if name in self.whole_batches else 2), module)
+        if in_parts.relative <= parity.TOLERANCE:
+            self.chunks[name] = rows
+        self.compare(folder.name, differs(2 if name in self.chunks else None), module)
 
     def write_synthesis(self, name: str, module: nn.Module, wanted: str, outputs: tuple[str, ...]) -> None:
         path = f"synthesis_{name}.onnx"
@@ -343,7 +345,7 @@ class _Exporter:
             files=files,
             tensors=self.tensors,
             backbone=n.front.described if n.front else None,
-            training=self.trainable.to_json() | self.statistics() | {"whole_batches": self.whole_batches},
+            training=self.trainable.to_json() | self.statistics() | {"chunks": self.chunks},
             parity=self.parity,
             tools=tools | {"python": platform.python_version()},
             unknown={"measured": n.measured} if n.measured else {},

@@ -93,6 +93,16 @@ def test_a_loss_that_is_no_number_leaves_the_weights_and_the_next_step_as_they_w
     assert same(step.weights(), spared.weights())
 
 
+def test_gradients_without_bounds_leave_the_weights_as_they_were(solver_step, feeds, same):
+    step, spared = solver_step(), solver_step()
+    with pytest.raises(TrainingError, match="gradients of solver_train are no finite numbers"):
+        step.step(feeds(0) | {"weight": np.full(16, 1e30, np.float32)}, 1e-3)
+    assert same(step.weights(), spared.weights())
+    step.step(feeds(1), 1e-3)
+    spared.step(feeds(1), 1e-3)
+    assert same(step.weights(), spared.weights())
+
+
 def test_a_batch_in_chunks_has_the_gradients_of_the_whole_one(models, feeds):
     parts = training_parts(models.folder / "solver_train")
     outputs, whole = TrainStep(parts, models.solver, chunk=None).gradients(feeds(0))

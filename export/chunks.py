@@ -1,0 +1,25 @@
+"""How many rows of a batch a device computes at a time."""
+
+from __future__ import annotations
+
+import math
+
+import onnx
+
+FEWEST, MOST = 16, 128
+
+
+def chunk_rows(model: onnx.ModelProto, parameters: int) -> int:
+    """A power of two: so many rows that their activations are no fewer than the `parameters` that train in `model`.
+
+    A chunk's gradients are added to those of the others, which costs as much as there are parameters; below that, the
+    fewer rows, the less memory. It depends on the network alone, so that results are the same on any number of cores.
+    """
+    wanted = max(1.0, parameters / max(1, _activations(model)))
+    return int(min(MOST, max(FEWEST, 2 ** math.ceil(math.log2(wanted)))))
+
+
+def _activations(model: onnx.ModelProto) -> int:
+    """Numbers that `model` computes for one row, as far as it states the shapes."""
+    shapes = [value.type.tensor_type.shape.dim for value in model.graph.value_info]
+    return sum(math.prod(d.dim_value for d in dims[1:]) for dims in shapes if dims and dims[0].dim_param)
