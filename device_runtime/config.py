@@ -74,7 +74,7 @@ class SynthesisConfig:
     learning_rate: float = 0.1
     """Adam's, in units of the noise or of the input."""
     tolerance: float = 1e-3
-    """Converged when the mean loss falls by less than this share of its magnitude in a step, three times running."""
+    """An input has converged when its loss falls by less than this share of its magnitude three times running."""
     noise_prior: float = 0.005
     """Weight of ‖noise‖², which keeps the noise likely under the generator's own distribution."""
     total_variation: float = 0.0

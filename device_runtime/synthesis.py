@@ -45,6 +45,10 @@ class Adam:
         square = self._square / (1 - 0.999**self._step)
         return np.asarray(-self._rate * mean / (np.sqrt(square) + 1e-8), dtype=np.float32)
 
+    def keep(self, rows: np.ndarray) -> None:
+        """Go on with `rows` of the array alone."""
+        self._mean, self._square = self._mean[rows], self._square[rows]
+
 
 def synthesise(
     pretrained: Models,
@@ -78,8 +82,8 @@ def synthesise(
         references = draw_references(pretrained, trained, live_labels, config.references, rng, count)
         start = _start(pretrained, config, rng, references)
         code = one_hot(references, pretrained.manifest.slots)
-        feeds = fixed | {"reference": code, "code": code, "start": start}
-        found, batch_losses = _search(graph, config, start, feeds)
+        by_row = {"reference": code, "code": code, "start": start}
+        found, batch_losses = _search(graph, config, start, fixed, by_row)
         losses += batch_losses
         parts.append((_examples(pretrained, found, references, config), references))
         batch += 1
@@ -127,24 +131,37 @@ def _start(models: Models, config: SynthesisConfig, rng: np.random.Generator, re
 
 
 def _search(
-    graph: Graph, config: SynthesisConfig, start: np.ndarray, feeds: dict[str, np.ndarray]
+    graph: Graph,
+    config: SynthesisConfig,
+    start: np.ndarray,
+    fixed: dict[str, np.ndarray],
+    by_row: dict[str, np.ndarray],
 ) -> tuple[np.ndarray, list[float]]:
-    """Adam on the input or the noise until the mean loss converges; returns inputs (N, *S) and the losses, of the
-    start first and of the result last.
+    """Adam on the input or the noise until its loss converges, each row for itself; returns inputs (N, *S) and the
+    mean losses, of the start first and of the result last. `by_row` are the feeds that have rows.
     """
     source = "noise" if config.search == "noise" else "input"
     adam = Adam(config.learning_rate, start.shape)
-    value = start
-    result = graph.run(feeds | {source: value})
-    losses = [float(result["each"].mean())]
-    small_steps = 0
-    while len(losses) <= config.steps and small_steps < 3:
-        value = value + adam.change(result[f"{source}_grad"])
-        result = graph.run(feeds | {source: value})
-        losses.append(float(result["each"].mean()))
-        fell = losses[-2] - losses[-1]
-        small_steps = small_steps + 1 if abs(fell) < config.tolerance * abs(losses[-2]) else 0
-    return (result["generated"] if source == "noise" else value), losses
+    value, rows = start, np.arange(len(start))
+    result = graph.run(fixed | by_row | {source: value})
+    loss, found = result["each"].copy(), (result["generated"] if source == "noise" else start).copy()
+    losses = [float(loss.mean())]
+    small_steps = np.zeros(len(start), np.int64)
+    gradient = result[f"{source}_grad"]
+    while len(losses) <= config.steps and len(rows):
+        value = value + adam.change(gradient)
+        result = graph.run(fixed | by_row | {source: value})
+        settled = np.abs(loss[rows] - result["each"]) < config.tolerance * np.abs(loss[rows])
+        small_steps = np.where(settled, small_steps + 1, 0)
+        loss[rows], found[rows] = result["each"], result["generated"] if source == "noise" else value
+        losses.append(float(loss.mean()))
+        going = np.flatnonzero(small_steps < 3)
+        gradient = result[f"{source}_grad"][going]
+        if len(going) < len(rows):  # what has converged costs nothing any more
+            adam.keep(going)
+            rows, value, small_steps = rows[going], value[going], small_steps[going]
+            by_row = {name: part[going] for name, part in by_row.items()}
+    return found, losses
 
 
 def _examples(pretrained: Models, found: np.ndarray, references: np.ndarray, config: SynthesisConfig) -> Examples:

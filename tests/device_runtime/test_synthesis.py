@@ -107,6 +107,17 @@ def test_the_search_stops_when_the_loss_has_settled(run):
     assert len(run(replace(CONFIG, learning_rate=0.0, steps=50, tolerance=0.0)).losses) == 51
 
 
+def test_an_input_that_has_converged_stays_while_the_others_go_on(run):
+    """With a wide tolerance some converge earlier than others; each ends where it would end alone."""
+    wide = replace(CONFIG, steps=40, tolerance=0.05)
+    few, many = (run(replace(wide, steps=steps)).examples.inputs for steps in (20, 40))
+    stayed = np.abs(many - few).max(axis=(1, 2, 3)) == 0
+    assert 0 < stayed.sum() < len(stayed)
+    endless = run(replace(wide, steps=20, tolerance=0.0)).examples.inputs
+    np.testing.assert_allclose(few[~stayed], endless[~stayed], atol=1e-4)
+    assert np.abs(few[stayed] - endless[stayed]).max() > 1e-3
+
+
 def test_when_time_runs_out_the_batches_found_so_far_are_kept(models, trained, live):
     watching = Monitor(max_minutes=1e-9)
     with watching.stage("synthesis"):
