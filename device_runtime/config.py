@@ -49,6 +49,8 @@ class FitConfig:
     """Converged when the average falls by less than this share from one window to the next."""
     cooling: float = 0.3
     """Share of the steps in which the learning rate falls to zero, after convergence."""
+    shift: float = 0.04
+    """Share of its sides by which an image is moved at most, at random in each step; 0 leaves it where it is."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,7 @@ class UpdateConfig:
             replay=replace(
                 self.replay, soft_labels=False, temperature=1.0, balance=False, noise_spread=1.0, per_live=1.0
             ),
+            fine_tune=replace(self.fine_tune, shift=0.0),
             synthesis=replace(
                 self.synthesis,
                 search="image",
@@ -199,7 +202,9 @@ class UpdateConfig:
                 steps=100,
                 learning_rate=0.05,
             ),
-            retrain=replace(self.retrain, replay=0.0, live=0.0, synthesised=1.0),
+            retrain=replace(
+                self.retrain, fit=replace(self.retrain.fit, shift=0.0), replay=0.0, live=0.0, synthesised=1.0
+            ),
             generative=replace(
                 self.generative,
                 replay_as_live=False,

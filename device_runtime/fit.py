@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from reverie.device_runtime.augmentation import moved
 from reverie.device_runtime.bundle import BATCH, Weights
 from reverie.device_runtime.config import FitConfig, RetrainConfig
 from reverie.device_runtime.convergence import Convergence
@@ -56,7 +57,9 @@ def counts(shares: list[float], batch: int) -> list[int]:
     return split
 
 
-def fit(models: Models, sources: list[Source], active: np.ndarray, config: FitConfig, monitor: Monitor) -> Weights:
+def fit(
+    models: Models, sources: list[Source], active: np.ndarray, config: FitConfig, seed: int, monitor: Monitor
+) -> Weights:
     """Train `models.solver` on batches mixed from `sources`; returns the trained weights.
 
     Running statistics of a batch normalization in training mode follow those of the batches.
@@ -70,6 +73,7 @@ def fit(models: Models, sources: list[Source], active: np.ndarray, config: FitCo
     split = counts([source.share for source in sources], config.batch)
     weight = np.concatenate([np.full(n, s.share / total / n, np.float32) for s, n in zip(sources, split, strict=True)])
     step = models.train_step("solver")
+    shift = config.shift if models.manifest.backbone is None else 0.0  # features are no images
     momenta = models.manifest.training.get("statistics", {})
     running = {name: models.solver[name].copy() for name in momenta}
     convergence = Convergence(config.window, config.tolerance)
@@ -88,7 +92,7 @@ def fit(models: Models, sources: list[Source], active: np.ndarray, config: FitCo
         remaining = 1.0 if at < cool_from else (end - at) / cooling
         result = step.step(
             {
-                "input": examples.inputs,
+                "input": moved(examples.inputs, shift, rng_for(seed, "moved", at)),
                 "target": examples.targets,
                 "temperature": examples.temperature,
                 "weight": weight,
@@ -123,7 +127,7 @@ def fine_tune(
         Source(lambda step, count: replay.draw("fine-tune", step, count), ratio),
         live_source(models, live, "fine-tune", seed, 1.0),
     ]
-    return fit(models, sources, models.active, config, monitor)
+    return fit(models, sources, models.active, config, seed, monitor)
 
 
 def retrain(
@@ -150,7 +154,7 @@ def retrain(
         live_source(models, live, "retrain", seed, config.live),
         Source(draw_synthesised, config.synthesised * (ratio if config.replay else 1.0)),
     ]
-    return fit(models, sources, models.active, config.fit, monitor)
+    return fit(models, sources, models.active, config.fit, seed, monitor)
 
 
 def live_source(models: Models, live: Live, stage: str, seed: int, share: float) -> Source:

@@ -66,7 +66,7 @@ def train(form: str, now: Task, monitor: Monitor) -> Models:
     if form == "lwf":
         sources.append(_distilled(now))
     with monitor.stage("fine-tune"):
-        return now.models.with_solver(fit(now.models, sources, now.models.active, now.schedule, monitor))
+        return now.models.with_solver(fit(now.models, sources, now.models.active, now.schedule, now.seed, monitor))
 
 
 def _images(now: Task, samples: Samples, name: str) -> Source:

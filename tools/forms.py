@@ -34,10 +34,11 @@ def _without_synthesis(config: UpdateConfig) -> UpdateConfig:
 
 
 def _dgr(config: UpdateConfig) -> UpdateConfig:
-    plain = changed(replay__soft_labels=False, replay__temperature=1.0, replay__noise_spread=1.0)
+    plain = changed(replay__soft_labels=False, replay__temperature=1.0, replay__noise_spread=1.0, **_STILL)
     return plain(_without_synthesis(config))
 
 
+_STILL: Mapping[str, Any] = {"fine_tune__shift": 0.0, "retrain__fit__shift": 0.0}
 _LITERAL = UpdateConfig().literal().synthesis
 _IMAGES: Mapping[str, Any] = {
     f"synthesis__{name}": getattr(_LITERAL, name) for name in ("search", "steps", "learning_rate")
@@ -62,6 +63,7 @@ ABLATIONS: dict[str, dict[str, Form]] = {
         "unsure inputs rejected": changed(replay__min_confidence=0.8),
         "noise as trained": changed(replay__noise_spread=1.0),
     },
+    "augmentation": {"images where they are": changed(**_STILL)},
     "synthesis": {
         "without synthesis": _without_synthesis,
         "control": FORMS["control"],

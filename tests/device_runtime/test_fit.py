@@ -57,7 +57,8 @@ def test_the_loss_is_the_sum_of_both_mean_losses_with_count_weights(grown, monit
         grown,
         [Source(draw(2.0), generated_share), Source(draw(1.0), live_share)],
         grown.active,
-        FitConfig(batch=20, steps=1),
+        FitConfig(batch=20, steps=1, shift=0.0),
+        0,
         monitor,
     )
     means = []
@@ -75,13 +76,13 @@ def test_a_source_without_weight_is_never_drawn_from(grown, sources, monitor):
     def never(_step, _count):
         raise AssertionError
 
-    weights = fit(grown, [*sources, Source(never, 0.0)], grown.active, FitConfig(batch=8, steps=2), monitor)
+    weights = fit(grown, [*sources, Source(never, 0.0)], grown.active, FitConfig(batch=8, steps=2), 0, monitor)
     assert weights.keys() == grown.solver.keys()
 
 
 def test_training_stops_early_once_converged_and_cools_to_zero(grown, sources, monitor, rates):
     config = FitConfig(batch=8, steps=50, window=3, tolerance=5.0, cooling=0.2, learning_rate=1e-3)
-    fit(grown, sources, grown.active, config, monitor)
+    fit(grown, sources, grown.active, config, 0, monitor)
     assert monitor.records["fine-tune"].steps == 2 * 3 + 10
     assert rates[:6] == [1e-3] * 6
     np.testing.assert_allclose(rates[6:], 1e-3 * np.arange(10, 0, -1) / 10)
@@ -89,7 +90,7 @@ def test_training_stops_early_once_converged_and_cools_to_zero(grown, sources, m
 
 def test_training_that_never_converges_takes_all_steps_and_cools_in_the_last(grown, sources, monitor, rates):
     config = FitConfig(batch=8, steps=20, window=3, tolerance=-100.0, cooling=0.25, learning_rate=1e-3)
-    fit(grown, sources, grown.active, config, monitor)
+    fit(grown, sources, grown.active, config, 0, monitor)
     assert rates[:15] == [1e-3] * 15
     np.testing.assert_allclose(rates[15:], 1e-3 * np.arange(5, 0, -1) / 5)
     assert len(rates) == 20
@@ -98,7 +99,7 @@ def test_training_that_never_converges_takes_all_steps_and_cools_in_the_last(gro
 def test_training_stops_after_the_step_in_which_time_runs_out(grown, sources):
     watching = Monitor(max_minutes=1e-9)
     with watching.stage("fine-tune"):
-        weights = fit(grown, sources, grown.active, FitConfig(batch=8, steps=50), watching)
+        weights = fit(grown, sources, grown.active, FitConfig(batch=8, steps=50), 0, watching)
     assert watching.records["fine-tune"].steps == 1
     assert any((weights[name] != grown.solver[name]).any() for name in weights)
 
@@ -152,11 +153,11 @@ def test_unequal_shares_change_what_is_learnt(grown, live, monitor, same):
     one = live_source(grown, live, "one", 0, 1.0)
     other = live_source(grown, Live(live.inputs, live.labels[::-1].copy()), "other", 0, 1.0)
     config = FitConfig(batch=16, steps=3)
-    even = fit(grown, [one, other], grown.active, config, monitor)
-    uneven = fit(grown, [one, other._replace(share=0.2)], grown.active, config, monitor)
+    even = fit(grown, [one, other], grown.active, config, 0, monitor)
+    uneven = fit(grown, [one, other._replace(share=0.2)], grown.active, config, 0, monitor)
     assert not same(even, uneven)
 
 
 def test_a_falling_learning_rate_is_a_share_of_the_steps_however_few(grown, sources, monitor, rates):
-    fit(grown, sources, grown.active, replace(FitConfig(), batch=8, steps=1, cooling=0.3), monitor)
+    fit(grown, sources, grown.active, replace(FitConfig(), batch=8, steps=1, cooling=0.3), 0, monitor)
     assert rates == [FitConfig().learning_rate]

@@ -233,7 +233,7 @@ def test_batch_statistics_behind_a_backbone_follow_as_in_torch_and_the_front_sta
     monitor = Monitor()
     with monitor.stage("fine-tune"):
         source = Source(lambda at, _: examples(at, manifest.input_shape, 3), 1.0)
-        ours = fit(models, [source], np.ones(3, np.float32), config, monitor)
+        ours = fit(models, [source], np.ones(3, np.float32), config, 0, monitor)
 
     theirs = fit_in_torch(Rest(whole, manifest.backbone), lambda at: examples(at, manifest.input_shape, 3), config)
     for name, value in ours.items():

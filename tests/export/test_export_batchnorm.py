@@ -77,7 +77,7 @@ def test_a_fit_ends_in_torchs_weights_and_running_statistics(learning):
     solver, folder = learning
     models = store.load_models(folder / "home", store.read_generation(folder / "home"))
     config = dataclasses.replace(UpdateConfig().fine_tune, steps=STEPS, batch=BATCH, window=100)
-    ours = fit(models, [Source(lambda at, _: examples(at), 1.0)], np.ones(SLOTS, np.float32), config, _in_a_stage())
+    ours = fit(models, [Source(lambda at, _: examples(at), 1.0)], np.ones(SLOTS, np.float32), config, 0, _in_a_stage())
 
     theirs = fit_in_torch(solver, examples, config)
     assert ours.keys() == theirs.keys()
