@@ -1,0 +1,32 @@
+"""A training step in eager torch, in a process that holds nothing else, so that its memory is torch's own."""
+
+from __future__ import annotations
+
+import os
+
+from reverie.device_runtime.monitor import peak_memory
+from reverie.tools.speed_place import Place, StepCost
+from reverie.tools.speed_turns import by_turns
+
+
+def cost_in_torch(place: Place, repeats: int) -> StepCost:
+    """On all cores of this process."""
+    import torch
+
+    from reverie.export.graphs import SolverTraining
+    from reverie.export.networks import ReferenceSolver
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.manual_seed(0)
+    module = SolverTraining(ReferenceSolver(place.shape, place.classes, place.width)).eval()
+    optimizer = torch.optim.AdamW(module.parameters(), weight_decay=0.0)
+    feeds = {name: torch.from_numpy(value) for name, value in place.feeds().items()}
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss, _ = module(**feeds)
+        loss.backward()
+        optimizer.step()
+
+    times = by_turns({"step": step}, repeats)
+    return StepCost(times["step"], peak_memory())
