@@ -19,6 +19,8 @@ from reverie.tools.speed_update import StageCost
 
 STEPS = 5
 """Of each stage: what grows with frames is what is done for each of them, and what is held."""
+POOL = 512
+"""Generated inputs, of which there are as many whatever the number of frames."""
 LABELS = ("one", "other")
 
 
@@ -49,11 +51,12 @@ def measure_frames(bundle: Path, count: int, checked: bool) -> FramesCost:
 
 
 def short_update(count: int, checked: bool) -> UpdateConfig:
-    """All stages with the default batches and a few steps; all of `count` frames are taken."""
+    """All stages with the default batches, a few steps and a small pool; all of `count` frames are taken."""
     config = UpdateConfig()
     return replace(
         config,
         intake=replace(config.intake, check=checked, max_per_class=count),
+        replay=replace(config.replay, pool=POOL),
         fine_tune=replace(config.fine_tune, steps=STEPS),
         synthesis=replace(config.synthesis, count=config.synthesis.batch, steps=STEPS),
         retrain=replace(config.retrain, fit=replace(config.retrain.fit, steps=STEPS)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from reverie.device_runtime.engine import TrainStep, block_size
 from reverie.device_runtime.monitor import peak_memory
 from reverie.tools.accuracy_start import apart
 from reverie.tools.speed_frames import FramesCost, measure_frames
-from reverie.tools.speed_place import Place, StepCost
+from reverie.tools.speed_place import LEARNING_RATE, Place, StepCost
 from reverie.tools.speed_torch import cost_in_torch
 from reverie.tools.speed_turns import by_turns
 
@@ -26,7 +26,7 @@ PLACES = (
 )
 FRAMES = ((100, True), (1_000, True), (10_000, True), (100, False), (1_000, False), (10_000, False), (100_000, False))
 """How many, and whether they are checked. Each is compared with those before it: 100,000 would take too long here."""
-MOST_REPEATS = 5
+MOST_REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,13 @@ def _write(bundle: Path, steps: Sequence[tuple[Place, Path]]) -> None:
 
 
 def _cost(place: Place, folder: Path, repeats: int) -> StepCost:
+    times = by_turns({"step": device_step(place, folder)}, repeats)
+    return StepCost(times["step"], peak_memory())
+
+
+def device_step(place: Place, folder: Path) -> Callable[[], float]:
+    """A step of the solver at `place`, which `write_step` wrote into `folder`; it gives its loss."""
     with np.load(folder / "weights.npz", allow_pickle=False) as stored:
         step = TrainStep(training_parts(folder, block_size()), dict(stored), "a solver", BETAS["solver"])
     feeds = place.feeds()
-    times = by_turns({"step": lambda: step.step(feeds, 1e-3)}, repeats)
-    return StepCost(times["step"], peak_memory())
+    return lambda: float(step.step(feeds, LEARNING_RATE)["loss"])

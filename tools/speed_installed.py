@@ -20,11 +20,11 @@ def installed_bytes() -> dict[str, tuple[int, int]]:
 
     On a box the engine is installed alone; torch with all that it declares. Raises EngineError.
     """
-    ours = {**_with_requirements("reverie", own=False), **_alone(ENGINE)}
-    engine = _with_requirements("torch")
+    ours = {**with_requirements("reverie", own=False), **_alone(ENGINE)}
+    engine = with_requirements("torch")
     theirs = dict(engine)
     for name in IMAGES:
-        theirs |= _with_requirements(name)
+        theirs |= with_requirements(name)
     return {
         "environment": (sum(ours.values()) + _own_bytes(), sum(theirs.values())),
         "engine in it": (ours[ENGINE], sum(engine.values())),
@@ -36,7 +36,7 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _with_requirements(name: str, own: bool = True) -> dict[str, int]:
+def with_requirements(name: str, own: bool = True) -> dict[str, int]:
     """Distribution → bytes, of `name` and all that it declares, without extras, as far as it is installed."""
     from packaging.requirements import Requirement
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from reverie.tools.speed_feeds import training_feeds
 
+LEARNING_RATE = 1e-3
+
 
 class Place(NamedTuple):
     """A reference solver for grey images, and the batch that it is trained with."""
