@@ -20,17 +20,18 @@ NOISE_SIZE = 64
 class ReferenceSolver(nn.Module):
     """Convolution and pooling until the map is at most 7 pixels high or wide, then two linear layers.
 
+    The first convolution makes `first` channels, each one twice as many as the one before, up to four times `first`.
     `forward`: images (N, C, H, W) → logits (N, classes).
     """
 
-    def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
+    def __init__(self, input_shape: tuple[int, ...], classes: int, first: int = 16) -> None:
         super().__init__()
         channels, height, width = input_shape
         layers: list[nn.Module] = []
-        out_channels = 16
+        out_channels = first
         while min(height, width) > 7:
             layers += [nn.Conv2d(channels, out_channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-            channels, out_channels = out_channels, min(out_channels * 2, 64)
+            channels, out_channels = out_channels, min(out_channels * 2, 4 * first)
             height, width = height // 2, width // 2
         self.features = nn.Sequential(*layers)
         self.hidden = nn.Linear(channels * height * width, 128)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 from functools import partial
@@ -17,7 +18,7 @@ from reverie.tools.forms import ABLATIONS, all_forms
 from reverie.tools.options import dimensions, json_option, seed_option
 
 SIZES = ("28x28 reference", "64x64 MobileNetV2", "EfficientNet-Lite0 head")
-PARTS = ("steps", "rules", "update")
+PARTS = ("box", "growth", "steps", "rules", "update")
 PROTOCOLS = ("product", "shift", "split-class", "split-domain", "one-by-one")
 DATA = "Folder that holds mnist/ and fashion/ with the original idx files, plain or .gz."
 
@@ -147,10 +148,11 @@ def box_command(bundle: Path, frames: Path, images: Path, home: Path | None, as_
 @click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="[default: all]")
 @click.option("--size", "sizes", multiple=True, type=click.Choice(SIZES), help="Of steps.  [default: all]")
 @click.option("--cores", "threads", multiple=True, type=click.IntRange(1), help="[default: 1, and all]")
-@click.option("--repeats", default=15, show_default=True, type=click.IntRange(1), help="Of each step or rule.")
+@click.option("--repeats", default=15, show_default=True, type=click.IntRange(1), help="Of each measurement of a time.")
 @click.option("--compiled", is_flag=True, help="Steps beside torch.compile too, which takes minutes to compile.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="For the part update: one of the reference networks.")
 @click.option("--frames", type=click.Path(path_type=Path), help="For the part update: labelled frames to learn.")
+@click.option("--plots", type=click.Path(path_type=Path), help="Write plots of the part growth to this PNG file.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write figures as JSON.")
 def speed_command(
     parts: tuple[str, ...],
@@ -160,19 +162,29 @@ def speed_command(
     compiled: bool,
     bundle: Path | None,
     frames: Path | None,
+    plots: Path | None,
     output: Path | None,
 ) -> None:
-    """Steps, rewriting rules and a whole update beside torch on this machine; the ratios count."""
-    from reverie.tools.speed import measure_speed, print_speed
+    """What a box feels, how costs grow, steps, rules and a whole update beside torch, here; the ratios count."""
+    from reverie.tools.speed import measure_speed
+    from reverie.tools.speed_tables import print_speed
 
     parts = parts or PARTS
     if "update" in parts and (bundle is None or frames is None):
         raise click.UsageError("the part update needs --bundle and --frames; or choose other parts with --part")
+    if plots is not None and "growth" not in parts:
+        raise click.UsageError("--plots is of the part growth: add --part growth")
+    if plots is not None and importlib.util.find_spec("matplotlib") is None:
+        raise click.UsageError("--plots needs matplotlib: install the extra `report` of Reverie")
     learnt = (bundle, frames) if bundle is not None and frames is not None else None
     counts = threads or tuple(sorted({1, len(os.sched_getaffinity(0))}))
     speed = measure_speed(parts, sizes or SIZES, counts, repeats, compiled, learnt, Console(stderr=True))
     if output is not None:
         output.write_text(json.dumps(dataclasses.asdict(speed), indent=1) + "\n", encoding="utf-8")
+    if plots is not None and speed.growth is not None:
+        from reverie.tools.speed_plots import save_growth
+
+        save_growth(speed.growth, plots)
     print_speed(Console(), speed)
 
 

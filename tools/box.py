@@ -28,16 +28,21 @@ class Finished(NamedTuple):
 
 def run_verb(*arguments: str) -> Finished:
     """Run `reverie ARGUMENTS` and measure it. Raises EngineError if it fails."""
+    return run_code(_MAIN, *arguments, name="reverie")
+
+
+def run_code(code: str, *arguments: str, name: str) -> Finished:
+    """Run Python `code` in a fresh process and measure it. Raises EngineError, which calls it `name`, if it fails."""
     started = time.monotonic()
     with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(  # noqa: S603 (our own command)
-            [sys.executable, "-c", _MAIN, *arguments], stdout=output
+        process = subprocess.Popen(  # noqa: S603 (our own code)
+            [sys.executable, "-c", code, *arguments], stdout=output
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - started
         if process.returncode != 0:
-            raise EngineError(f"reverie {' '.join(arguments)} failed with exit code {process.returncode}")
+            raise EngineError(f"{name} {' '.join(arguments)} failed with exit code {process.returncode}")
         output.seek(0)
         return Finished(output.read(), seconds, usage.ru_maxrss * 1024)
 

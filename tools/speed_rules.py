@@ -12,7 +12,8 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from reverie.device_runtime.engine import Graph, block_size
 from reverie.export import rewriting
 from reverie.export.blocked import blocked
-from reverie.tools.speed_steps import by_turns
+from reverie.tools.speed_product import gflops, large_product
+from reverie.tools.speed_turns import by_turns
 
 MICROSOFT = "com.microsoft"
 COUNT = 64
@@ -44,14 +45,12 @@ class Case(NamedTuple):
 
 def measure_rules(repeats: int) -> tuple[list[RuleTimes], float]:
     """Each rule on this process's cores, and the GFLOP/s of a large matrix product beside them."""
-    product = helper.make_node("MatMul", ["x", "w"], ["y"])
-    side = 1024
-    peak = Case("", [product], {"x": (side, side), "w": (side, side)}, ["y"], _as_it_is, 2.0 * side**3)
+    product = large_product()
     rows, peaks = [], []
     for case in _cases():
         steps = {"before": _runner(case, _as_it_is), "after": _runner(case, case.rewrite)}
-        times = by_turns(steps | {"peak": _runner(peak, _as_it_is)}, repeats)
-        peaks.append(peak.operations / times["peak"] / 1e6)
+        times = by_turns(steps | {"product": product}, repeats)
+        peaks.append(gflops(times["product"]))
         rate = case.operations / times["after"] / 1e6 if case.operations else None
         shape = "x".join(map(str, case.inputs["x"]))
         rows.append(RuleTimes(case.rule, shape, times["before"], times["after"], rate))

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import numpy as np
 import torch
 
 from reverie.device_runtime import installation, store
 from reverie.device_runtime.config import LOSSES, UpdateConfig
+from reverie.device_runtime.errors import first_line
 from reverie.device_runtime.models import Models, one_hot
 from reverie.export.exporter import Networks, export_bundle
+from reverie.tools.speed_feeds import normal, share, training_feeds
+from reverie.tools.speed_product import gflops, large_product, operations
 from reverie.tools.speed_sizes import built
+from reverie.tools.speed_turns import Step, by_turns
 from reverie.tools.torch_engine import TorchModels
 
-Step = Callable[[], object]
 LABELLED = 256
 """Inputs that are generated or labelled at a time."""
 
 
 class StepTimes(NamedTuple):
-    """Median milliseconds of one step; `compiled` is torch.compile's, None where it was not asked for or fails."""
+    """Median milliseconds of one step; `compiled` is torch.compile's, None where it was not asked for or fails.
+
+    `operations` are the floating point ones of its convolutions and matrix products, and `product` the GFLOP/s of a
+    large matrix product in between.
+    """
 
     size: str
     step: str
@@ -34,6 +40,13 @@ class StepTimes(NamedTuple):
     ours: float
     torch: float
     compiled: float | None
+    operations: float
+    product: float
+
+    @property
+    def gflops(self) -> float:
+        """GFLOP/s of ours."""
+        return self.operations / self.ours / 1e6
 
 
 def measure_steps(size: str, threads: int, repeats: int, compiled: bool) -> list[StepTimes]:
@@ -45,10 +58,14 @@ def measure_steps(size: str, threads: int, repeats: int, compiled: bool) -> list
         engines = {"ours": ours, "torch": in_torch(ours, networks)}
         if compiled:
             engines["compiled"] = in_torch(ours, networks, compiled=True)
-        rows = []
+        product, rows = large_product(), []
         for name, (batch, make) in STEPS.items():
-            times = by_turns({engine: make(models, batch) for engine, models in engines.items()}, repeats)
-            figures = (times["ours"], times["torch"], times.get("compiled"))
+            steps = {engine: make(models, batch) for engine, models in engines.items()}
+            count = operations(steps["torch"])
+            if compiled and not _compiles(name, steps["compiled"]):
+                del steps["compiled"]
+            times = by_turns(steps | {"product": product}, repeats)
+            figures = (times["ours"], times["torch"], times.get("compiled"), count, gflops(times["product"]))
             rows.append(StepTimes(size, name, batch, threads, *figures))
         return rows
 
@@ -65,24 +82,14 @@ def in_torch(models: Models, networks: Networks, compiled: bool = False) -> Torc
     return TorchModels(**fields, networks=networks, compiled=compiled)
 
 
-def by_turns(steps: dict[str, Step], repeats: int) -> dict[str, float]:
-    """Median milliseconds of each, measured in turn so that all meet the same machine."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(repeats + 3):
-        for name, step in steps.items():
-            started = time.perf_counter()
-            step()
-            if turn >= 3:  # the first ones allocate, and compile
-                seconds[name].append(time.perf_counter() - started)
-    return {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
-
-
-def _normal(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-
-
-def _share(count: int) -> np.ndarray:
-    return np.full(count, 1 / count, np.float32)
+def _compiles(name: str, step: Step) -> bool:
+    """Whether torch.compile can make `step`, which it does when that is first taken; if not, the reason is told."""
+    try:
+        step()
+    except RuntimeError as error:
+        click.echo(f"{name} is measured without torch.compile, which fails here: {first_line(error)}", err=True)
+        return False
+    return True
 
 
 def _codes(models: Models, count: int) -> np.ndarray:
@@ -91,23 +98,17 @@ def _codes(models: Models, count: int) -> np.ndarray:
 
 def _train(models: Models, batch: int) -> Step:
     step = models.train_step("solver")
-    feeds = {
-        "input": _normal(batch, *models.manifest.input_shape),
-        "target": _codes(models, batch),
-        "temperature": np.ones(batch, np.float32),
-        "weight": _share(batch),
-        "active": models.active,
-    }
+    feeds = training_feeds(models.manifest.input_shape, _codes(models, batch), models.active)
     return lambda: step.step(feeds, 1e-3)
 
 
 def _discriminate(models: Models, batch: int) -> Step:
     step = models.train_step("discriminator")
     feeds = {
-        "input": _normal(batch, *models.manifest.input_shape),
+        "input": normal(batch, *models.manifest.input_shape),
         "code": _codes(models, batch),
         "kind": (np.arange(batch) % 2).astype(np.float32),
-        "weight": _share(batch),
+        "weight": share(batch),
     }
     return lambda: step.step(feeds, 1e-3)
 
@@ -115,13 +116,13 @@ def _discriminate(models: Models, batch: int) -> Step:
 def _generate(models: Models, batch: int) -> Step:
     step = models.train_step("generator")
     feeds = {
-        "noise": _normal(batch, models.manifest.noise_size),
+        "noise": normal(batch, models.manifest.noise_size),
         "code": _codes(models, batch),
         "kind": np.ones(batch, np.float32),
-        "weight": _share(batch),
-        "anchor": _normal(batch, *models.manifest.input_shape),
-        "anchor_weight": _share(batch),
-        "class_weight": _share(batch),
+        "weight": share(batch),
+        "anchor": normal(batch, *models.manifest.input_shape),
+        "anchor_weight": share(batch),
+        "class_weight": share(batch),
         "active": models.active,
     }
     weights = models.discriminator | models.solver
@@ -134,9 +135,9 @@ def _synthesise(search: str) -> Callable[[Models, int], Step]:
         graph = models.synthesis_graph(models.solver, search)
         code = _codes(models, batch)
         feeds = {
-            "input": _normal(batch, *models.manifest.input_shape),
-            "start": _normal(batch, *models.manifest.input_shape),
-            "noise": _normal(batch, models.manifest.noise_size),
+            "input": normal(batch, *models.manifest.input_shape),
+            "start": normal(batch, *models.manifest.input_shape),
+            "noise": normal(batch, models.manifest.noise_size),
             "reference": code,
             "code": code,
             "known": models.active,
@@ -153,13 +154,13 @@ def _synthesise(search: str) -> Callable[[Models, int], Step]:
 
 
 def _label(models: Models, batch: int) -> Step:
-    graph, inputs = models.solver_graph, _normal(batch, *models.manifest.input_shape)
+    graph, inputs = models.solver_graph, normal(batch, *models.manifest.input_shape)
     return lambda: graph.run({"input": inputs})
 
 
 def _sample(models: Models, batch: int) -> Step:
     graph = models.generator_graph
-    feeds = {"noise": _normal(batch, models.manifest.noise_size), "code": _codes(models, batch)}
+    feeds = {"noise": normal(batch, models.manifest.noise_size), "code": _codes(models, batch)}
     return lambda: graph.run(feeds)
 
 

@@ -11,6 +11,7 @@ from reverie.device_runtime.frames import read_frames
 from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.monitor import Monitor
 from reverie.device_runtime.update import run_update
+from reverie.tools.speed_product import operations
 from reverie.tools.speed_sizes import built
 from reverie.tools.speed_steps import STEPS, exported, in_torch
 
@@ -52,6 +53,29 @@ def test_a_whole_update_ends_in_the_same_weights_in_both_engines(both, repositor
         assert apart < 0.05 * moved, network
 
 
+def test_the_operations_of_a_step_are_those_of_its_products_forward_and_backward(tmp_path):
+    """A linear layer of 1,280 to 10: one product for the outputs and one for the gradient of the weights."""
+    networks = built("EfficientNet-Lite0 head")
+    models = in_torch(exported(networks, tmp_path), networks)
+    _, make = STEPS["training"]
+    assert operations(make(models, 64)) == 2 * 2 * 64 * 1280 * 10
+    _, make = STEPS["pseudo-labels"]
+    assert operations(make(models, 64)) == 2 * 64 * 1280 * 10
+
+
+def test_where_nothing_compiles_that_is_told_and_the_rest_is_measured(reverie, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    arguments = ["--part", "steps", "--size", "EfficientNet-Lite0 head", "--cores", "1", "--repeats", "1", "--compiled"]
+    output = tmp_path / "speed.json"
+    finished = reverie("bench", "speed", *arguments, "--output", output)
+    assert finished.code == 0, finished.err
+    assert "training is measured without torch.compile" in finished.err
+    rows = json.loads(output.read_text())["steps"]
+    assert len(rows) == len(STEPS)
+    assert all(row[6] is None for row in rows)
+
+
 def test_the_command_writes_what_it_prints(reverie, tmp_path):
     output = tmp_path / "speed.json"
     arguments = ["--part", "steps", "--part", "rules", "--size", "EfficientNet-Lite0 head", "--cores", "1"]
@@ -60,6 +84,7 @@ def test_the_command_writes_what_it_prints(reverie, tmp_path):
     written = json.loads(output.read_text())
     assert {row[1] for row in written["steps"]} == set(STEPS)
     assert all(row[4] > 0 and row[5] > 0 for row in written["steps"])
+    assert all(row[7] > 0 and row[8] > 0 for row in written["steps"])
     assert written["peak_gflops"]["1"] > 0
     assert "One step" in finished.out
     assert "Rules on 1 core," in finished.out

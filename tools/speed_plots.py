@@ -1,0 +1,68 @@
+"""One picture of what `reverie bench speed --part growth` measured; with matplotlib, of the extra `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reverie.tools.plots import AFTER, BEFORE, FAINT, drawing, new_figure
+from reverie.tools.speed_growth import Growth
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Line = tuple[str, str, str, list[int], list[float], list[float]]
+"""Name, colour and dashes of a line; where it has points; seconds and megabytes there."""
+
+
+def save_growth(growth: Growth, file: Path) -> None:
+    """Write time above memory, against each thing that grows, as a PNG file; all axes are logarithmic."""
+    panels: list[tuple[str, str, list[Line]]] = [("live frames", "s of an update of few steps", _frames(growth))]
+    for along, what in (("classes", "classes"), ("side", "pixels of a side"), ("width", "channels at first")):
+        lines = _steps(growth, along)
+        if lines:
+            panels.append((what, "s of a training step", lines))
+    panels = [panel for panel in panels if panel[2]]
+    with drawing():
+        figure = new_figure(1.8 * len(panels))
+        for row, (what, seconds, lines) in zip(figure.subplots(len(panels), 2, squeeze=False), panels, strict=True):
+            for name, colour, dashes, at, times, megabytes in lines:
+                for axes, values in zip(row, (times, megabytes), strict=True):
+                    axes.plot(at, values, color=colour, linestyle=dashes, marker="o", markersize=3, label=name)
+            ticks = sorted({x for line in lines for x in line[3]})
+            for axes, label in zip(row, (seconds, "peak memory, MB"), strict=True):
+                _scale(axes, ticks, what, label)
+            row[0].legend()
+        figure.savefig(file, format="png", dpi=150)
+
+
+def _frames(growth: Growth) -> list[Line]:
+    lines: list[Line] = []
+    for checked, name, dashes in ((True, "Reverie, frames checked", "-"), (False, "all taken", "--")):
+        costs = [cost for cost in growth.frames if cost.checked == checked]
+        if costs:
+            seconds = [sum(stage.seconds for stage in cost.stages.values()) for cost in costs]
+            megabytes = [cost.peak_bytes / 1e6 for cost in costs]
+            lines.append((name, AFTER, dashes, [cost.frames for cost in costs], seconds, megabytes))
+    return lines
+
+
+def _steps(growth: Growth, along: str) -> list[Line]:
+    found = [step for step in growth.steps if step[0].along == along]
+    at = [place.at for place, *_ in found]
+    lines: list[Line] = []
+    for which, name, colour in ((1, "Reverie", AFTER), (2, "torch", BEFORE)) if found else ():
+        costs = [step[which] for step in found]
+        seconds = [cost.milliseconds / 1e3 for cost in costs]
+        lines.append((name, colour, "-", at, seconds, [cost.peak_bytes / 1e6 for cost in costs]))
+    return lines
+
+
+def _scale(axes: Axes, ticks: list[int], what: str, label: str) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel(what)
+    axes.set_ylabel(label)
+    axes.grid(color=FAINT, linewidth=0.5)

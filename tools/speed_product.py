@@ -1,0 +1,39 @@
+"""What the processor can do: a large matrix product in the device's engine, and the operations that a step needs."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import TensorProto, helper
+from torch.utils.flop_counter import FlopCounterMode
+
+from reverie.device_runtime.engine import Graph
+from reverie.tools.speed_feeds import normal
+from reverie.tools.speed_turns import Step
+
+SIDE = 1024
+OPERATIONS = 2.0 * SIDE**3
+"""Floating point operations of the product."""
+
+
+def large_product() -> Step:
+    """A product of two matrices of SIDE by SIDE on all cores of this process."""
+    shape = (SIDE, SIDE)
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "w")]
+    made = [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "product", inputs, made)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    session = Graph(model.SerializeToString())
+    feeds: dict[str, np.ndarray] = {"x": normal(*shape), "w": normal(*shape)}
+    return lambda: session.run(feeds)
+
+
+def gflops(milliseconds: float) -> float:
+    """GFLOP/s of a large product that takes so long."""
+    return OPERATIONS / milliseconds / 1e6
+
+
+def operations(step: Step) -> float:
+    """Floating point operations of the convolutions and matrix products in one step of torch, gradients included."""
+    with FlopCounterMode(display=False) as counted:
+        step()
+    return float(counted.get_total_flops())

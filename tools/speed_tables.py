@@ -1,0 +1,108 @@
+"""The tables of `reverie bench speed`; a ratio below 1 is faster, or smaller, than what it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from reverie.tools.speed import Speed
+from reverie.tools.speed_update import StageCost
+
+if TYPE_CHECKING:
+    from reverie.tools.speed_box import BoxFigure
+    from reverie.tools.speed_growth import Growth
+    from reverie.tools.speed_rules import RuleTimes
+    from reverie.tools.speed_steps import StepTimes
+
+
+def print_speed(console: Console, speed: Speed) -> None:
+    """A table for each part that was measured."""
+    if speed.steps:
+        _print_steps(console, speed.steps)
+    for count, rules in speed.rules.items():
+        _print_rules(console, count, rules, speed.peak_gflops[count])
+    if speed.box:
+        _print_box(console, speed.box)
+    if speed.growth is not None:
+        _print_growth(console, speed.growth)
+    if speed.update:
+        _print_update(console, speed.update)
+
+
+def _table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in words:
+        table.add_column(heading)
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _print_steps(console: Console, rows: list[StepTimes]) -> None:
+    numbers = ("batch", "cores", "Reverie", "torch", "compiled", "/ torch", "/ compiled", "GFLOP/s", "of product")
+    table = _table(
+        "One step, median milliseconds, and its share of a matrix product's speed", ("networks", "step"), numbers
+    )
+    for row in rows:
+        compiled = ("–", "–") if row.compiled is None else (f"{row.compiled:.1f}", f"{row.ours / row.compiled:.2f}")
+        figures = (f"{row.ours:.1f}", f"{row.torch:.1f}", compiled[0], f"{row.ours / row.torch:.2f}", compiled[1])
+        rates = (f"{row.gflops:.0f}", f"{row.gflops / row.product:.0%}")
+        table.add_row(row.size, row.step, str(row.batch), str(row.threads), *figures, *rates)
+    console.print(table)
+
+
+def _print_rules(console: Console, count: int, rows: list[RuleTimes], peak: float) -> None:
+    title = f"Rules on {count} core{'s' if count > 1 else ''}, median milliseconds; matrix product {peak:.0f} GFLOP/s"
+    table = _table(title, ("rule", "on"), ("before", "after", "ratio", "GFLOP/s", "of product"))
+    for row in rows:
+        rates = ("–", "–") if row.gflops is None else (f"{row.gflops:.0f}", f"{row.gflops / peak:.0%}")
+        table.add_row(
+            row.rule, row.on, f"{row.before:.2f}", f"{row.after:.2f}", f"{row.after / row.before:.2f}", *rates
+        )
+    console.print(table)
+
+
+def _print_box(console: Console, rows: list[BoxFigure]) -> None:
+    table = _table("What a box feels", ("figure", "unit"), ("Reverie", "torch", "ratio"))
+    for row in rows:
+        theirs = "–" if row.torch is None else f"{row.torch:.3g}"
+        table.add_row(row.what, row.unit, f"{row.ours:.3g}", theirs, "–" if row.ratio is None else f"{row.ratio:.2f}")
+    console.print(table)
+
+
+def _print_growth(console: Console, growth: Growth) -> None:
+    numbers = ("frames", "seconds reading", "in stages", "peak MB")
+    table = _table("An update of few steps as frames grow", ("checked",), numbers)
+    for cost in growth.frames:
+        reading = cost.stages["frames"].seconds
+        rest = sum(stage.seconds for stage in cost.stages.values()) - reading
+        figures = (f"{cost.frames:,}", f"{reading:.1f}", f"{rest:.1f}", f"{cost.peak_bytes / 1e6:.0f}")
+        table.add_row("yes" if cost.checked else "no", *figures)
+    console.print(table)
+    numbers = ("at", "batch", "milliseconds", "torch", "ratio", "peak MB", "torch", "ratio")
+    table = _table("A training step as the solver grows", ("along",), numbers)
+    for place, ours, theirs in growth.steps:
+        times = (f"{ours.milliseconds:.1f}", f"{theirs.milliseconds:.1f}")
+        peaks = (f"{ours.peak_bytes / 1e6:.0f}", f"{theirs.peak_bytes / 1e6:.0f}")
+        ratios = (f"{ours.milliseconds / theirs.milliseconds:.2f}", f"{ours.peak_bytes / theirs.peak_bytes:.2f}")
+        table.add_row(place.along, f"{place.at:,}", str(place.batch), *times, ratios[0], *peaks, ratios[1])
+    console.print(table)
+
+
+def _print_update(console: Console, update: dict[str, dict[str, StageCost]]) -> None:
+    ours, theirs = update["Reverie"], update["torch"]
+    table = _table("A whole update", ("stage",), ("seconds", "torch", "ratio", "peak MB", "torch", "ratio"))
+    whole = {
+        "all": tuple(
+            StageCost(sum(c.seconds for c in costs.values()), max(c.peak_bytes for c in costs.values()))
+            for costs in (ours, theirs)
+        )
+    }
+    for stage, (one, other) in ({name: (ours[name], theirs[name]) for name in ours} | whole).items():
+        seconds = (f"{one.seconds:.1f}", f"{other.seconds:.1f}", f"{one.seconds / max(other.seconds, 1e-9):.2f}")
+        peaks = (f"{one.peak_bytes / 1e6:.0f}", f"{other.peak_bytes / 1e6:.0f}")
+        table.add_row(stage, *seconds, *peaks, f"{one.peak_bytes / max(other.peak_bytes, 1):.2f}")
+    console.print(table)
