@@ -1,9 +1,14 @@
-"""The states that the stages of an update saved, from which it goes on after a cut; sealed in an encrypted home."""
+"""The states that the stages of an update saved, from which it goes on after a cut, and the inputs that it learns.
+
+All are sealed in an encrypted home; the inputs row by row, so that they are read as they are needed.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +18,8 @@ from reverie.device_runtime import disk, sealing
 from reverie.device_runtime.bundle import FileRecord
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.monitor import State
+from reverie.device_runtime.row_files import RowFile
+from reverie.device_runtime.rows import Rows, in_chunks
 
 CHUNK = 1 << 20
 
@@ -45,15 +52,53 @@ class Checkpoints:
     def save(self, stage: str, step: int, state: State) -> None:
         """Write `state` beside the last one, which is removed when this one is safe. Raises StorageError."""
         name = f"{stage.replace(' ', '-')}-{step}.npz"
+        self._write(stage, step, name, lambda file: np.savez(file, **state))  # type: ignore[arg-type]
+
+    def save_rows(self, stage: str, rows: Rows) -> None:
+        """Write `rows` (N, *S) of float32 as what `stage` keeps. Raises StorageError."""
+        self._write(
+            stage,
+            0,
+            f"{stage}-0.rows",
+            lambda file: [file.write(np.ascontiguousarray(part, np.float32).data) for part in in_chunks(rows)],
+            chunk=4 * math.prod(rows.shape[1:]),
+        )
+
+    def load_rows(self, stage: str, shape: tuple[int, ...]) -> Rows | None:
+        """The rows of `shape` (N, *S) that `save_rows` kept; None if they were damaged. Raises HomeError."""
+        known = self._journal.checkpoint(stage)
+        if known is None:
+            return None
+        name, record = known
+        path = self._folder / name
+        key = sealing.reading_key(self._folder.parent)
+        try:
+            file = path.open("rb")
+            if _fingerprint(file) != record:
+                file.close()
+                return None
+        except OSError:
+            return None
+        if key is None:
+            return RowFile(file, path, shape, np.float32)
+        chunks = sealing.Chunks(key, file.read(sealing.HEAD)[-sealing.SALT :], self._name(name))
+        return RowFile(
+            file,
+            path,
+            shape,
+            np.float32,
+            lambda number, content: chunks.unseal(number, number == shape[0] - 1, content),
+            sealing.HEAD,
+        )
+
+    def _write(
+        self, stage: str, step: int, name: str, fill: Callable[[BinaryIO], object], chunk: int | None = None
+    ) -> None:
+        """One file in place of the last one of `stage`."""
         last = self._journal.checkpoint(stage)
         key = sealing.writing_key(self._folder.parent, in_use=self._journal.holds_frames())
         with disk.storage_errors(self._folder / name):
-            record = sealing.write(
-                self._folder / name,
-                key,
-                self._name(name),
-                lambda file: np.savez(file, **state),  # type: ignore[arg-type]
-            )
+            record = sealing.write(self._folder / name, key, self._name(name), fill, chunk)
             disk.sync_folder(self._folder)
         self._journal.add_checkpoint(stage, step, name, record)
         if last is not None and last[0] != name:

@@ -14,6 +14,7 @@ import errno
 import hashlib
 import io
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,6 +105,19 @@ def write_with(path: Path, fill: Callable[[BinaryIO], object]) -> FileRecord:
 def write(path: Path, content: bytes) -> FileRecord:
     """Write and sync one file; its folder is not synced."""
     return write_with(path, lambda file: file.write(content))
+
+
+def nameless(folder: Path) -> BinaryIO:
+    """A new file on the disk of `folder` that has no name, so that nothing of it is left when it is closed."""
+    # Where the disk has no such files it has one for a moment, which is collected as what a cut leaves behind.
+    return tempfile.TemporaryFile(dir=folder, prefix=".", suffix=".partial", buffering=0)  # type: ignore[return-value]
+
+
+def add(file: BinaryIO, content: bytes) -> None:
+    """Write all of `content` to the end of a file without a name."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def append(path: Path, content: bytes, *, sync: bool) -> None:

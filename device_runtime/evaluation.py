@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from reverie.device_runtime.promotion import Counts, Figures, GeneratorFigures
 from reverie.device_runtime.randomness import rng_for
 from reverie.device_runtime.replay import generate, pool_size
 from reverie.device_runtime.report import predict
+from reverie.device_runtime.rows import Rows, in_chunks
 
 SAMPLES = 1000
 """Generated inputs to compare on; fewer where they are large."""
@@ -61,7 +64,7 @@ def contradicted(probabilities: np.ndarray, labels: np.ndarray) -> int:
 
 
 def _counts(previous: Models, updated: Models, held_out: Live, slot: int) -> Counts:
-    inputs = held_out.inputs[held_out.labels == slot]
+    inputs = held_out.of(slot)
     if not len(inputs):
         return Counts(updated.classes[slot], 0, 0, 0)
     known = slot < len(previous.classes)
@@ -70,8 +73,15 @@ def _counts(previous: Models, updated: Models, held_out: Live, slot: int) -> Cou
 
 
 def _unseen(live: Live, held_out: Live, slot: int) -> int:
-    learnt = {row.tobytes() for row in live.inputs[live.labels == slot]}
-    return sum(row.tobytes() not in learnt for row in held_out.inputs[held_out.labels == slot])
+    shown = [*_digests(held_out.of(slot))]
+    asked = set(shown)
+    learnt = {digest for digest in _digests(live.of(slot)) if digest in asked}
+    return sum(digest not in learnt for digest in shown)
+
+
+def _digests(inputs: Rows) -> Iterator[bytes]:
+    for part in in_chunks(inputs):
+        yield from (hashlib.sha256(row.tobytes()).digest() for row in part)
 
 
 def _by_class(models: Models, truth: np.ndarray, before: np.ndarray, after: np.ndarray) -> tuple[Counts, ...]:
@@ -113,7 +123,7 @@ def _finite(weights: Weights) -> bool:
     return all(bool(np.isfinite(value).all()) for value in weights.values())
 
 
-def _probabilities(models: Models, inputs: np.ndarray) -> np.ndarray:
+def _probabilities(models: Models, inputs: Rows) -> np.ndarray:
     if not len(inputs):
         return np.empty((0, models.manifest.slots), np.float32)
     return run_in_chunks(models.solver_graph, "probabilities", input=inputs)

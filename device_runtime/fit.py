@@ -15,13 +15,18 @@ from reverie.device_runtime.models import Models, one_hot
 from reverie.device_runtime.monitor import Monitor
 from reverie.device_runtime.randomness import rng_for
 from reverie.device_runtime.replay import Examples, Replay
+from reverie.device_runtime.rows import Chosen, Rows
 
 
 class Live(NamedTuple):
     """Live inputs (N, *S) and the class slot of each (N,)."""
 
-    inputs: np.ndarray
+    inputs: Rows
     labels: np.ndarray
+
+    def of(self, slot: int) -> Rows:
+        """The inputs of one class, not read yet."""
+        return Chosen(self.inputs, np.flatnonzero(self.labels == slot))
 
     def rows(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """`count` rows at random, as many of each live class, whatever their numbers."""

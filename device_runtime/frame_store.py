@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -27,9 +28,14 @@ from reverie.device_runtime.errors import BusyError, FramesError
 from reverie.device_runtime.home import FRAMES, FRAMES_LOCK, QUARANTINE, open_home
 from reverie.device_runtime.journal import Journal, now
 from reverie.device_runtime.labels import check_label
+from reverie.device_runtime.row_files import Scratch
 
 QUOTA = 500 << 20
 """Bytes that all frames of a home may take by default."""
+SELECTED = (
+    "SELECT frames.id, labels.label, file, sha256, size, added, reason, released, generation"
+    " FROM frames JOIN labels ON labels.id = frames.label"
+)
 PATIENCE = 10.0
 """Seconds to wait for another command that changes the frames: longer than any change takes."""
 
@@ -111,11 +117,12 @@ class FrameStore:
 
     def frames(self) -> list[Frame]:
         """All frames, in the order in which they came."""
-        rows = self._journal.rows(
-            "SELECT frames.id, labels.label, file, sha256, size, added, reason, released, generation"
-            " FROM frames JOIN labels ON labels.id = frames.label ORDER BY frames.id"
-        )
-        return [Frame(*row) for row in rows]
+        return [Frame(*row) for row in self._journal.rows(f"{SELECTED} ORDER BY frames.id")]
+
+    def frame(self, number: int) -> Frame:
+        """The one that has `number`, which must be there."""
+        [row] = self._journal.rows(f"{SELECTED} WHERE frames.id = ?", (number,))
+        return Frame(*row)
 
     def stored(self) -> list[Frame]:
         """Those that were not set aside."""
@@ -125,9 +132,22 @@ class FrameStore:
         """Those that the next update learns."""
         return [frame for frame in self.stored() if frame.generation is None]
 
+    def numbers_to_learn(self) -> list[int]:
+        """Their numbers alone, which take little memory."""
+        query = "SELECT id FROM frames WHERE reason IS NULL AND generation IS NULL ORDER BY id"
+        return [number for (number,) in self._journal.rows(query)]
+
     def quarantined(self) -> list[Frame]:
         """Those that were set aside."""
         return [frame for frame in self.frames() if frame.reason is not None]
+
+    def numbers_set_aside(self) -> list[int]:
+        """Their numbers alone."""
+        return [number for (number,) in self._journal.rows("SELECT id FROM frames WHERE reason IS NOT NULL")]
+
+    def scratch(self, shape: tuple[int, ...], dtype: type) -> Scratch:
+        """Rows of `shape` on the disk of the home, while they are needed. Raises StorageError."""
+        return Scratch(self._home, shape, dtype)
 
     def content(self, frame: Frame) -> bytes:
         """The image file that was stored. Raises FramesError if it is damaged, HomeError if the key does not fit."""
@@ -141,6 +161,11 @@ class FrameStore:
         if hashlib.sha256(content).hexdigest() != frame.sha256:
             raise FramesError(f"{self._home / frame.file} was damaged: remove it with reverie purge --label")
         return content
+
+    def knows(self, path: Path) -> bool:
+        """Whether the file `path` is that of a frame."""
+        file = path.relative_to(self._home).as_posix()
+        return bool(self._journal.rows("SELECT 1 FROM frames WHERE file = ?", (file,)))
 
     def set_aside(self, frame: Frame, reason: str) -> None:
         """Move a stored frame to the quarantine. Raises StorageError."""
@@ -266,12 +291,12 @@ def collect(home: Path, journal: Journal, store: FrameStore) -> None:
         key = sealing.key_path(home)
         if facts.get("key") and key is not None:
             disk.destroy(key)
-        known = {frame.file for frame in store.frames()}
         for kind in (home / FRAMES, home / QUARANTINE):
             for folder in sorted(kind.glob("*")):
-                for path in folder.iterdir():
-                    if path.relative_to(home).as_posix() not in known:
-                        disk.remove(path)
+                with os.scandir(folder) as entries:
+                    unknown = [entry.name for entry in entries if not store.knows(folder / entry.name)]
+                for name in unknown:
+                    disk.remove(folder / name)
                 if not any(folder.iterdir()):
                     disk.remove(folder)
             if kind.exists():

@@ -11,20 +11,21 @@ from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.fit import Live
 from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.labels import check_label
-from reverie.device_runtime.preprocess import image_files
+from reverie.device_runtime.preprocess import image_names
 from reverie.device_runtime.randomness import rng_for
+from reverie.device_runtime.rows import Chosen, Rows
 
 
 class Frames(NamedTuple):
     """Inputs (N, *S) and the label of each, an index into `classes`."""
 
-    inputs: np.ndarray
+    inputs: Rows
     labels: np.ndarray
     classes: tuple[str, ...]
 
 
-def label_files(folder: Path, min_images: int) -> list[tuple[str, list[Path]]]:
-    """Each label in `folder` with its image files, `folder/LABEL/*.png|jpg`.
+def label_files(folder: Path, min_images: int) -> list[tuple[str, list[str]]]:
+    """Each label in `folder` with the names of its image files, `folder/LABEL/*.png|jpg`.
 
     Raises FramesError naming the first thing wrong.
     """
@@ -36,7 +37,7 @@ def label_files(folder: Path, min_images: int) -> list[tuple[str, list[Path]]]:
     labelled = []
     for path in folders:
         check_label(path.name)
-        found = image_files(path)
+        found = image_names(path)
         if len(found) < max(min_images, 1):
             raise FramesError(
                 f"{path} has {len(found)} PNG or JPEG images: at least {min_images} are needed, "
@@ -49,8 +50,8 @@ def label_files(folder: Path, min_images: int) -> list[tuple[str, list[Path]]]:
 def read_frames(folder: Path, make: InputMaker, min_images: int) -> Frames:
     """All of `folder/LABEL/*.png|jpg` as inputs, unchecked. Raises FramesError naming the first thing wrong."""
     labelled = label_files(folder, min_images)
-    labels = np.repeat(np.arange(len(labelled)), [len(files) for _, files in labelled])
-    files = [file for _, found in labelled for file in found]
+    labels = np.repeat(np.arange(len(labelled)), [len(names) for _, names in labelled])
+    files = [folder / label / name for label, names in labelled for name in names]
     return Frames(make.read(files), labels, tuple(label for label, _ in labelled))
 
 
@@ -66,7 +67,7 @@ def extend_classes(known: tuple[str, ...], frames: tuple[str, ...], slots: int) 
 
 
 def split(frames: Frames, classes: tuple[str, ...], holdout: float, seed: int) -> tuple[Live, Live]:
-    """Live inputs to train on and a held-out share of every class, labels as slots of `classes`."""
+    """Live inputs to train on and a held-out share of every class, not read yet; labels as slots of `classes`."""
     train, held_out = [], []
     for index in range(len(frames.classes)):
         rows = np.flatnonzero(frames.labels == index)
@@ -78,6 +79,6 @@ def split(frames: Frames, classes: tuple[str, ...], holdout: float, seed: int) -
 
     def take(parts: list[np.ndarray]) -> Live:
         rows = np.sort(np.concatenate(parts))
-        return Live(frames.inputs[rows], slot[frames.labels[rows]])
+        return Live(Chosen(frames.inputs, rows), slot[frames.labels[rows]])
 
     return take(train), take(held_out)

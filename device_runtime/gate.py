@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
+import numpy as np
+
 from reverie.device_runtime import intake
 from reverie.device_runtime.config import IntakeConfig
 from reverie.device_runtime.errors import FramesError
@@ -17,7 +19,7 @@ class Gate:
     def __init__(self, store: FrameStore, config: IntakeConfig) -> None:
         self._store = store
         self._config = config
-        self._earlier = intake.Earlier()
+        self._earlier = self._none()
         self._known: set[int] = set()
 
     def offer(self, label: str, content: bytes, where: object) -> str | None:
@@ -50,10 +52,13 @@ class Gate:
         """Know the frames that are stored by now, whoever stored or removed them."""
         stored = self._store.stored()
         if self._known - {frame.id for frame in stored}:
-            self._earlier, self._known = intake.Earlier(), set()
+            self._earlier, self._known = self._none(), set()
         for frame in stored:
             if frame.id not in self._known:
                 with contextlib.suppress(FramesError):  # a damaged one is told when it is to be learnt
                     image = decode_image(self._store.content(frame), frame.file)
                     self._earlier.add(frame.id, frame.label, intake.look(image))
                 self._known.add(frame.id)
+
+    def _none(self) -> intake.Earlier:
+        return intake.Earlier(self._store.scratch((intake.SIZE,), np.uint8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from reverie.device_runtime.frames import extend_classes
 from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.monitor import Listener, Monitor
-from reverie.device_runtime.selection import Selection, Shown, select, shown_in
+from reverie.device_runtime.selection import OnDemand, Selection, Shown, select, shown_in
 
 LEFT = {intake.OVER_THE_CAP, intake.UNREADABLE}
 """Reasons for which a frame is not taken and stays where it is."""
@@ -35,12 +36,9 @@ def begin(
     `keep_frames` keeps both. Raises FramesError before anything is changed; StorageError, HomeError, UpdateError.
     """
     frames = FrameStore(home, journal)
-    before = frames.quarantined()
-    stored = frames.to_learn() if folder is None else []
-    if folder is None:
-        shown = [Shown(f.label, f.file, partial(frames.content, f), bool(f.released)) for f in stored]
-    else:
-        shown = shown_in(folder, config.min_images)
+    before = frames.numbers_set_aside()
+    stored = frames.numbers_to_learn() if folder is None else []
+    shown = _shown(frames, stored) if folder is None else shown_in(folder, config.min_images)
     parent = store.read_generation(home)
     bundle = home / "bundles" / parent.bundle
     manifest = read_manifest(bundle, parent.bundle)
@@ -48,20 +46,26 @@ def begin(
     solver = Graph(read_verified(home / "generations" / parent.name, "solver.onnx", parent.files["solver.onnx"]))
     monitor = Monitor(listener)
     with monitor.stage("frames") as reading:
-        selection = select(shown, InputMaker(bundle, manifest), solver, parent.classes, config, monitor.step)
+        selection = select(shown, InputMaker(bundle, manifest), solver, parent.classes, config, home, monitor.step)
     leaving = [] if keep_frames else [*before, *(stored[at] for at in selection.taken if stored)]
-    transaction.begin(
-        home, journal, selection.frames, config, reading, selection.counts(shown), [frame.id for frame in leaving]
-    )
+    transaction.begin(home, journal, selection.frames, config, reading, selection.counts(shown), leaving)
     for at, reason in selection.set_aside.items():
         if reason not in LEFT and folder is None:
-            frames.set_aside(stored[at], reason)
+            frames.set_aside(frames.frame(stored[at]), reason)
     if folder is not None:
         _copy_aside(frames, shown, selection)
     frames.note()
 
 
-def _copy_aside(frames: FrameStore, shown: list[Shown], selection: Selection) -> None:
+def _shown(frames: FrameStore, numbers: Sequence[int]) -> Sequence[Shown]:
+    def shown(at: int) -> Shown:
+        frame = frames.frame(numbers[at])
+        return Shown(frame.label, frame.file, partial(frames.content, frame), bool(frame.released))
+
+    return OnDemand(len(numbers), shown)
+
+
+def _copy_aside(frames: FrameStore, shown: Sequence[Shown], selection: Selection) -> None:
     """Keep what was set aside of a folder for somebody to look at, as far as there is room: it is in the folder too."""
     for at, reason in selection.set_aside.items():
         if reason not in LEFT:

@@ -23,6 +23,7 @@ from reverie.device_runtime.monitor import Monitor
 from reverie.device_runtime.noise import draw_labels, draw_noise, next_time, noise_of, telling
 from reverie.device_runtime.randomness import rng_for
 from reverie.device_runtime.replay import generate
+from reverie.device_runtime.rows import Rows
 
 
 class Round(NamedTuple):
@@ -49,7 +50,11 @@ def update_generator(
     averaged = {name: value.copy() for name, value in previous.generator.items()}
     slots = previous.manifest.slots
     coordinates = principal_coordinates(
-        live.inputs, live.labels, previous.manifest.noise_size, rng_for(seed, "coordinates")
+        live.inputs,
+        live.labels,
+        previous.manifest.noise_size,
+        rng_for(seed, "coordinates"),
+        _kept(config, previous.manifest.noise_size),
     )
     generated: np.ndarray | None = None
     step, end = 0, config.steps
@@ -104,7 +109,7 @@ def update_generator(
 def draw_round(
     previous: Models,
     live: Live,
-    coordinates: np.ndarray,
+    coordinates: Rows,
     config: GenerativeConfig,
     rng: np.random.Generator,
 ) -> Round:
@@ -118,8 +123,9 @@ def draw_round(
     fresh = rng.standard_normal((len(rows), known_noise.shape[1]), dtype=np.float32)
     rehearsed = generate(previous, known_noise, known_labels)
     reconstructs = np.arange(len(rows)) % 2 == 0
-    kept = reconstructs[:, None] & (np.arange(fresh.shape[1]) < min(config.components, fresh.shape[1] // 2))
-    noise = np.where(kept, coordinates[rows], fresh)
+    kept = _kept(config, fresh.shape[1])
+    noise = fresh.copy()
+    noise[reconstructs, :kept] = coordinates[rows[reconstructs]][:, :kept]
     moved = known_noise
     if config.anchor > 0:
         noise = telling(noise, next_time(previous, labels))
@@ -136,6 +142,11 @@ def draw_round(
         live_inputs=np.concatenate([inputs, rehearsed]) if config.replay_as_live else inputs,
         live_labels=np.concatenate([labels, known_labels]) if config.replay_as_live else labels,
     )
+
+
+def _kept(config: GenerativeConfig, noise_size: int) -> int:
+    """How many coordinates an input to reproduce keeps; the rest of its noise is fresh."""
+    return min(config.components, noise_size // 2)
 
 
 def coverage(models: Models, seed: int, samples: int = 1000) -> tuple[float, ...]:

@@ -22,9 +22,15 @@ class InputMaker:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         """For the bundle in `folder`, whose backbone is verified. Raises BundleError, EngineError."""
         self._how = manifest.preprocessing
+        self._shape = manifest.input_shape
         self._backbone: Graph | None = None
         if manifest.backbone is not None:
             self._backbone = Graph(read_verified(folder, BACKBONE, manifest.files[BACKBONE]))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (*S) of an input."""
+        return self._shape
 
     def __call__(self, image: np.ndarray, where: object = "the image") -> np.ndarray:
         """Input (*S) of one uint8 image (H, W) or (H, W, 3 in BGR order). Raises FramesError."""

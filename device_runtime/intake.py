@@ -7,7 +7,8 @@ most a few in a thousand are set aside, and on what the checks are for: `docs/de
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from array import array
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -35,12 +36,20 @@ FLAT = 3.0
 SIDE = 256
 """Light and sharpness are measured with the shorter side at no more than this: what no solver sees may be blurred."""
 THUMBNAIL = 16
+SIZE = THUMBNAIL * THUMBNAIL * 3
+"""Values of a thumbnail."""
+BLOCKS = np.array([[1 - 2 * ((i & j).bit_count() % 2) for j in range(16)] for i in range(16)], np.float32) / 16
+"""From the means of a thumbnail's 4x4 blocks to its coarse values: their mean first, then their differences."""
+ROUNDING = 1e-3
+COMPARED = 1024
+"""Thumbnails compared at a time."""
+DIGEST = 32
 CONTRADICTION = 3.0
 """Two labels contradict each other within this many times the distance of near duplicates."""
 
 
 class Look(NamedTuple):
-    """What is compared of a frame: SHA-256 of its pixels, and its thumbnail (768,) in float32."""
+    """What is compared of a frame: SHA-256 of its pixels, and its thumbnail (768,) in uint8."""
 
     digest: bytes
     thumbnail: np.ndarray
@@ -88,46 +97,75 @@ def look(image: np.ndarray) -> Look:
     digest = hashlib.sha256(repr(image.shape).encode())
     digest.update(np.ascontiguousarray(image).data)
     colour = image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    return Look(digest.digest(), _shrunk(colour, THUMBNAIL, THUMBNAIL).astype(np.float32).ravel())
+    return Look(digest.digest(), _shrunk(colour, THUMBNAIL, THUMBNAIL).ravel())
+
+
+class Thumbnails(Protocol):
+    """Where the thumbnails of earlier frames lie, uint8: 768 bytes of each would be too much to hold in memory."""
+
+    def append(self, rows: np.ndarray, /) -> None:
+        """Add thumbnails (N, 768)."""
+
+    def __getitem__(self, at: np.ndarray, /) -> np.ndarray:
+        """Those of the numbers `at`."""
 
 
 class Earlier:
     """The frames that were taken so far, by a key that the caller chooses."""
 
-    def __init__(self) -> None:
-        self._keys: list[int] = []
+    def __init__(self, thumbnails: Thumbnails) -> None:
+        """`thumbnails` is empty."""
+        self._thumbnails = thumbnails
+        self._keys = array("q")
         self._labels: list[str] = []
-        self._digests: list[bytes] = []
-        self._thumbnails = np.empty((64, THUMBNAIL * THUMBNAIL * 3), np.float32)
-        self._means = np.empty(64, np.float32)
+        self._digests = bytearray()
+        self._coarse = np.empty((len(BLOCKS), 64), np.float32)
 
     def add(self, key: int, label: str, seen: Look) -> None:
         """One more frame was taken."""
         at = len(self._keys)
-        if at == len(self._means):
-            self._thumbnails = np.concatenate([self._thumbnails, np.empty_like(self._thumbnails)])
-            self._means = np.concatenate([self._means, np.empty_like(self._means)])
-        self._thumbnails[at], self._means[at] = seen.thumbnail, seen.thumbnail.mean()
+        if at == self._coarse.shape[1]:
+            self._coarse = np.concatenate([self._coarse, np.empty_like(self._coarse)], axis=1)
+        self._coarse[:, at] = _coarse(seen.thumbnail)
+        self._thumbnails.append(seen.thumbnail[None])
         self._keys.append(key)
         self._labels.append(label)
-        self._digests.append(seen.digest)
+        self._digests += seen.digest
 
     def match(self, seen: Look, label: str, config: IntakeConfig) -> Match | None:
         """An earlier frame that looks the same; one with another label comes first."""
-        if not self._keys:
-            return None
         reach = max(CONTRADICTION * config.near_duplicate, 1e-6)
-        # Means differ by no more than thumbnails do: few frames are left to be compared.
-        rows = np.flatnonzero(np.abs(self._means[: len(self._keys)] - seen.thumbnail.mean()) <= reach)
-        distances = np.sqrt(((self._thumbnails[rows] - seen.thumbnail) ** 2).mean(axis=1))
         same: Match | None = None
-        for row, distance in zip(rows.tolist(), distances.tolist(), strict=True):
-            exact = self._digests[row] == seen.digest
-            if self._labels[row] != label and (exact or distance < CONTRADICTION * config.near_duplicate):
-                return Match(contradiction(self._labels[row]), self._keys[row], contradicts=True)
-            if self._labels[row] == label and (exact or distance < config.near_duplicate):
-                same = same or Match(DUPLICATE if exact else NEAR_DUPLICATE, self._keys[row], contradicts=False)
+        rows = self._within(reach, _coarse(seen.thumbnail))
+        for some in np.array_split(rows, range(COMPARED, len(rows), COMPARED)):
+            thumbnails = self._thumbnails[some].astype(np.float32)
+            distances = np.sqrt(((thumbnails - seen.thumbnail.astype(np.float32)) ** 2).mean(axis=1))
+            for row, distance in zip(some.tolist(), distances.tolist(), strict=True):
+                exact = self._digests[DIGEST * row : DIGEST * (row + 1)] == seen.digest
+                if self._labels[row] != label and (exact or distance < CONTRADICTION * config.near_duplicate):
+                    return Match(contradiction(self._labels[row]), self._keys[row], contradicts=True)
+                if self._labels[row] == label and (exact or distance < config.near_duplicate):
+                    same = same or Match(DUPLICATE if exact else NEAR_DUPLICATE, self._keys[row], contradicts=False)
         return same
+
+    def _within(self, reach: float, coarse: np.ndarray) -> np.ndarray:
+        """Numbers of the frames whose thumbnails can be within `reach`: none of their coarse values may differ more."""
+        rows = np.flatnonzero(np.abs(self._coarse[0, : len(self._keys)] - coarse[0]) <= reach + ROUNDING)
+        for values, own in zip(self._coarse[1:], coarse[1:], strict=True):
+            if not len(rows):
+                break
+            rows = rows[np.abs(values[rows] - own) <= reach + ROUNDING]
+        return rows
+
+
+def _coarse(thumbnail: np.ndarray) -> np.ndarray:
+    """What a thumbnail (768,) is compared by first (16,): parts of it along axes at right angles.
+
+    Two thumbnails differ by no less, as the root of the mean square, than any of these values do.
+    """
+    side = THUMBNAIL // 4
+    blocks = thumbnail.reshape(4, side, 4, side, 3).mean(axis=(1, 3, 4), dtype=np.float32)
+    return np.asarray(BLOCKS @ blocks.ravel())
 
 
 def contradiction(other: str) -> str:
@@ -135,16 +173,15 @@ def contradiction(other: str) -> str:
     return f"also labelled {other}"
 
 
-def mistaken(probabilities: np.ndarray, slot: int, config: IntakeConfig) -> np.ndarray:
-    """Which (N,) of the frames labelled `slot` the solver, with `probabilities` (N, C), is sure to show another class.
+def mistaken(seen: np.ndarray, sure: np.ndarray, slot: int, config: IntakeConfig) -> np.ndarray:
+    """Which (N,) of the frames labelled `slot` the solver is sure to show another class.
 
-    None where it does not see that class in most of them: then they look new to it, and learning that is what an
-    update is for.
+    `seen` (N,) is the class that it finds most likely of each, and `sure` (N,) its probability. None where it does not
+    see that class in most of them: then they look new to it, and learning that is what an update is for.
     """
-    seen = probabilities.argmax(axis=1)
     if 2 * (seen == slot).sum() <= len(seen):
         return np.zeros(len(seen), bool)
-    return np.asarray((seen != slot) & (probabilities.max(axis=1) > config.sure))
+    return np.asarray((seen != slot) & (sure > config.sure))
 
 
 def _seen(image: np.ndarray) -> np.ndarray:

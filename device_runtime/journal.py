@@ -216,10 +216,12 @@ class Journal:
                 "UPDATE updates SET stage = ?, step = ?, attempts = 1 WHERE outcome IS NULL", (stage, step)
             )
 
-    def begin_anew(self, version: str, kept: str) -> None:
-        """All stages begin anew, in `version` of Reverie; the checkpoint `kept` stays."""
+    def begin_anew(self, version: str, kept: tuple[str, ...]) -> None:
+        """All stages begin anew, in `version` of Reverie; the checkpoints `kept` stay."""
         with self._transaction():
-            self._db.execute("DELETE FROM checkpoints WHERE stage <> ?", (kept,))
+            stages = self._db.execute("SELECT stage FROM checkpoints").fetchall()
+            gone = [(stage,) for (stage,) in stages if stage not in kept]
+            self._db.executemany("DELETE FROM checkpoints WHERE stage = ?", gone)
             self._db.execute("UPDATE updates SET stage = '', step = 0, version = ? WHERE outcome IS NULL", (version,))
 
     def _note(self, event: str, **facts: Any) -> None:

@@ -20,6 +20,7 @@ from reverie.device_runtime.bundle import (
     write_weights,
 )
 from reverie.device_runtime.engine import Graph, TrainStep, block_size
+from reverie.device_runtime.rows import CHUNK, Rows
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def softened(logits: np.ndarray, temperature: float) -> np.ndarray:
     return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
-def run_in_chunks(graph: Graph, output: str, chunk: int = 256, **feeds: np.ndarray) -> np.ndarray:
+def run_in_chunks(graph: Graph, output: str, chunk: int = CHUNK, **feeds: Rows) -> np.ndarray:
     """`output` of `graph` over all rows of `feeds`, `chunk` rows at a time, so that memory stays bounded."""
     rows = len(next(iter(feeds.values())))
     result = np.empty(0, np.float32)

@@ -12,11 +12,12 @@ import numpy as np
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.fit import Live
 from reverie.device_runtime.generative import coverage
-from reverie.device_runtime.models import Models, run_in_chunks
+from reverie.device_runtime.models import Models
 from reverie.device_runtime.monitor import Monitor, StageRecord
 from reverie.device_runtime.noise import draw_noise
 from reverie.device_runtime.randomness import rng_for
 from reverie.device_runtime.replay import generate
+from reverie.device_runtime.rows import Rows, in_chunks
 
 AGREEMENT_SAMPLES = 1000
 LOSS_POINTS = 200
@@ -63,8 +64,7 @@ def make_report(
     results = []
     confusion: dict[str, dict[str, dict[str, int]]] = {"before": {}, "after": {}}
     for slot in np.unique(live.labels):
-        rows = held_out.labels == slot
-        inputs = held_out.inputs[rows]
+        inputs = held_out.of(slot)
         known = slot < len(previous.classes)
         right = {}
         for when, models in (("before", previous), ("after", updated)):
@@ -74,7 +74,7 @@ def make_report(
         results.append(
             ClassResult(
                 label=updated.classes[slot],
-                frames=int((live.labels == slot).sum() + rows.sum()),
+                frames=int((live.labels == slot).sum()) + len(inputs),
                 held_out=len(inputs),
                 before=right["before"] if known else None,
                 after=right["after"],
@@ -105,12 +105,13 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
     return figures | ({"generator": "updated" if generator["promoted"] else "previous"} if generator else {})
 
 
-def predict(models: Models, inputs: np.ndarray) -> np.ndarray:
+def predict(models: Models, inputs: Rows) -> np.ndarray:
     """Class slot (N,) that the solver finds most likely."""
-    return np.asarray(run_in_chunks(models.solver_graph, "logits", input=inputs).argmax(axis=1))
+    seen = [models.solver_graph.run({"input": part})["logits"].argmax(axis=1) for part in in_chunks(inputs)]
+    return np.concatenate([np.empty(0, np.int64), *seen])
 
 
-def accuracy(models: Models, inputs: np.ndarray, slots: np.ndarray | int) -> float:
+def accuracy(models: Models, inputs: Rows, slots: np.ndarray | int) -> float:
     """Share of `inputs` (N, *S) that the solver puts into `slots`, (N,) or the same for all."""
     return float((predict(models, inputs) == slots).mean())
 

@@ -14,20 +14,20 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from reverie.device_runtime import disk
 from reverie.device_runtime.errors import HomeError
 from reverie.device_runtime.home import MARK
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 SIGN = b"reverie sealed 1"
 SALT = 32
+HEAD = len(SIGN) + SALT
+"""Bytes before the first chunk."""
 KEY = 32
 CHUNK = 1 << 20
 TAG = 16
+"""Bytes by which a chunk grows."""
 
 
 def key_path(home: Path) -> Path | None:
@@ -62,13 +62,15 @@ def writing_key(home: Path, in_use: bool) -> bytes | None:
     return reading_key(home)
 
 
-def write(path: Path, key: bytes | None, name: str, fill: Callable[[BinaryIO], object]) -> Any:
-    """As `disk.write_with`, sealed as `name` if there is a `key`."""
+def write(
+    path: Path, key: bytes | None, name: str, fill: Callable[[BinaryIO], object], chunk: int | None = None
+) -> Any:
+    """As `disk.write_with`, sealed as `name` if there is a `key`; in chunks of `chunk` bytes they can be read alone."""
     if key is None:
         return disk.write_with(path, fill)
 
     def sealed(file: BinaryIO) -> None:
-        writer = _Sealing(file, key, name)
+        writer = _Sealing(file, key, name, chunk or CHUNK)
         fill(writer)  # type: ignore[arg-type]
         writer.finish()
 
@@ -77,18 +79,11 @@ def write(path: Path, key: bytes | None, name: str, fill: Callable[[BinaryIO], o
 
 def unseal(content: bytes, key: bytes, name: str) -> bytes:
     """What was sealed as `name`. Raises HomeError if it was altered, or sealed with another key or name."""
-    from cryptography.exceptions import InvalidTag
-
-    head = len(SIGN) + SALT
-    cipher = _cipher(key, content[len(SIGN) : head], name)
+    chunks = Chunks(key, content[len(SIGN) : HEAD], name)
     plain = io.BytesIO()
-    starts = range(head, max(len(content), head + 1), CHUNK + TAG)
-    try:
-        for number, at in enumerate(starts):
-            chunk = content[at : at + CHUNK + TAG]
-            plain.write(cipher.decrypt(_nonce(number, last=at == starts[-1]), chunk, None))
-    except (InvalidTag, ValueError):
-        raise HomeError(f"{name} was altered or sealed with another key: put the right key back, or purge") from None
+    starts = range(HEAD, max(len(content), HEAD + 1), CHUNK + TAG)
+    for number, at in enumerate(starts):
+        plain.write(chunks.unseal(number, at == starts[-1], content[at : at + CHUNK + TAG]))
     return plain.getvalue()
 
 
@@ -97,14 +92,43 @@ def is_sealed(content: bytes) -> bool:
     return content.startswith(SIGN)
 
 
+class Chunks:
+    """Seals and unseals the chunks of one file, by their number and by which is the last."""
+
+    def __init__(self, key: bytes, salt: bytes = b"", name: str = "") -> None:
+        """The file's own key comes from `key`, `salt` and `name`."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        self._name = name
+        self._cipher = AESGCM(HKDF(SHA256(), KEY, salt, name.encode()).derive(key))
+
+    def seal(self, number: int, last: bool, content: bytes) -> bytes:
+        """TAG bytes longer than `content`."""
+        return self._cipher.encrypt(_nonce(number, last), content, None)
+
+    def unseal(self, number: int, last: bool, content: bytes) -> bytes:
+        """What was sealed as this chunk. Raises HomeError if it was another, or altered."""
+        from cryptography.exceptions import InvalidTag
+
+        try:
+            return self._cipher.decrypt(_nonce(number, last), content, None)
+        except (InvalidTag, ValueError):
+            raise HomeError(
+                f"{self._name} was altered or sealed with another key: put the right key back, or purge"
+            ) from None
+
+
 class _Sealing(io.RawIOBase):
     """Seals what is written to it, a chunk at a time."""
 
-    def __init__(self, file: BinaryIO, key: bytes, name: str) -> None:
+    def __init__(self, file: BinaryIO, key: bytes, name: str, chunk: int) -> None:
         salt = os.urandom(SALT)
         file.write(SIGN + salt)
         self._file = file
-        self._cipher = _cipher(key, salt, name)
+        self._chunks = Chunks(key, salt, name)
+        self._chunk = chunk
         self._buffer = bytearray()
         self._number = 0
 
@@ -114,25 +138,17 @@ class _Sealing(io.RawIOBase):
     def write(self, content: Any) -> int:
         size = memoryview(content).nbytes
         self._buffer += content
-        while len(self._buffer) > CHUNK:  # what may be the last chunk waits for `finish`
-            self._seal(CHUNK, last=False)
+        while len(self._buffer) > self._chunk:  # what may be the last chunk waits for `finish`
+            self._seal(self._chunk, last=False)
         return size
 
     def finish(self) -> None:
         self._seal(len(self._buffer), last=True)
 
     def _seal(self, size: int, last: bool) -> None:
-        self._file.write(self._cipher.encrypt(_nonce(self._number, last), bytes(self._buffer[:size]), None))
+        self._file.write(self._chunks.seal(self._number, last, bytes(self._buffer[:size])))
         del self._buffer[:size]
         self._number += 1
-
-
-def _cipher(key: bytes, salt: bytes, name: str) -> AESGCM:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-    return AESGCM(HKDF(SHA256(), KEY, salt, name.encode()).derive(key))
 
 
 def _nonce(number: int, last: bool) -> bytes:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 
@@ -17,7 +20,8 @@ from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.frames import Frames, label_files
 from reverie.device_runtime.images import decode_image
 from reverie.device_runtime.inputs import CHUNK, InputMaker
-from reverie.device_runtime.models import run_in_chunks
+from reverie.device_runtime.row_files import Scratch
+from reverie.device_runtime.rows import Chosen, Rows, in_chunks
 
 
 class Shown(NamedTuple):
@@ -45,9 +49,38 @@ class Selection:
         }
 
 
-def shown_in(folder: Path, min_images: int) -> list[Shown]:
+class OnDemand(Sequence[Shown]):
+    """`count` frames, the n-th made by `make` whenever it is asked for: there may be too many to hold in memory."""
+
+    def __init__(self, count: int, make: Callable[[int], Shown]) -> None:
+        self._numbers = range(count)
+        self._make = make
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, at: int) -> Shown: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Shown]: ...
+
+    def __getitem__(self, at: int | slice) -> Shown | Sequence[Shown]:
+        return self._make(self._numbers[at]) if isinstance(at, int) else [self._make(n) for n in self._numbers[at]]
+
+
+def shown_in(folder: Path, min_images: int) -> Sequence[Shown]:
     """All of `folder/LABEL/*.png|jpg`. Raises FramesError naming the first thing wrong."""
-    return [Shown(label, file, file.read_bytes) for label, files in label_files(folder, min_images) for file in files]
+    labelled = label_files(folder, min_images)
+    ends = list(accumulate(len(names) for _, names in labelled))
+
+    def shown(number: int) -> Shown:
+        at = bisect_right(ends, number)
+        label, names = labelled[at]
+        file = folder / label / names[number - ends[at]]
+        return Shown(label, file, file.read_bytes)
+
+    return OnDemand(ends[-1], shown)
 
 
 def select(
@@ -56,38 +89,48 @@ def select(
     solver: Graph,
     classes: tuple[str, ...],
     config: UpdateConfig,
+    home: Path,
     done: Callable[[int, int], None] = lambda _at, _of: None,
 ) -> Selection:
     """Check all that is `shown`, and make inputs of what is learnt; `classes` are those that `solver` knows.
 
-    `done` hears how many of how many are read. Raises FramesError if too few frames of a label are left.
+    Inputs lie on the disk of `home`, in a file without a name. `done` hears how many of how many are read. Raises
+    FramesError if too few frames of a label are left, StorageError.
     """
     aside: dict[int, str] = {}
     complaints: dict[str, str] = {}
-    rows: list[int] = []
-    inputs: list[np.ndarray] = []
-    for part in _chunks(_checked(shown, make, config, aside, complaints), CHUNK):
-        rows += [at for at, _ in part]
-        inputs.append(make.of_prepared([prepared for _, prepared in part]))
+    rows = array("q")
+    made = Scratch(home, make.shape)
+    for part in _chunks(_checked(shown, make, config, home, aside, complaints), CHUNK):
+        rows.extend(at for at, _ in part)
+        made.append(make.of_prepared([prepared for _, prepared in part]))
         done(rows[-1] + 1, len(shown))
-    made = np.concatenate(inputs) if inputs else np.empty(0, np.float32)
     kept = np.array([at not in aside for at in rows], bool)
-    if config.intake.check and len(made):
-        for at, seen in _mistaken(shown, rows, made, kept, solver, classes, config):
-            aside[rows[at]] = f"looks like {seen}"
-            kept[at] = False
-    taken = [at for at, keep in zip(rows, kept, strict=True) if keep]
+    own = [shown[at].label for at in rows]
+    if config.intake.check:
+        for at, seen in _mistaken(own, made, kept, solver, classes, config):
+            if not shown[rows[at]].trusted:
+                aside[rows[at]] = f"looks like {seen}"
+                kept[at] = False
+    places = np.flatnonzero(kept)
+    taken = [rows[at] for at in places]
     _require_enough(shown, taken, aside, complaints, config.min_images)
-    labels = tuple(sorted({shown[at].label for at in taken}))
-    own = np.array([labels.index(shown[at].label) for at in taken])
-    return Selection(Frames(made if kept.all() else made[kept], own, labels), taken, dict(sorted(aside.items())))
+    labels = tuple(sorted({own[at] for at in places}))
+    slots = {label: slot for slot, label in enumerate(labels)}
+    frames = Frames(Chosen(made, places), np.array([slots[own[at]] for at in places]), labels)
+    return Selection(frames, taken, dict(sorted(aside.items())))
 
 
 def _checked(
-    shown: Sequence[Shown], make: InputMaker, config: UpdateConfig, aside: dict[int, str], complaints: dict[str, str]
+    shown: Sequence[Shown],
+    make: InputMaker,
+    config: UpdateConfig,
+    home: Path,
+    aside: dict[int, str],
+    complaints: dict[str, str],
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Number and prepared image of each frame that no other contradicts so far; reasons go into `aside`."""
-    earlier = intake.Earlier()
+    earlier = intake.Earlier(Scratch(home, (intake.SIZE,), np.uint8))
     taken: Counter[str] = Counter()
     for at, frame in enumerate(shown):
         if taken[frame.label] >= config.intake.max_per_class:
@@ -117,24 +160,20 @@ def _checked(
 
 
 def _mistaken(
-    shown: Sequence[Shown],
-    rows: list[int],
-    made: np.ndarray,
-    kept: np.ndarray,
-    solver: Graph,
-    classes: tuple[str, ...],
-    config: UpdateConfig,
+    own: list[str], made: Rows, kept: np.ndarray, solver: Graph, classes: tuple[str, ...], config: UpdateConfig
 ) -> Iterator[tuple[int, str]]:
-    """Places in `rows` of the frames whose label the solver contradicts, and the class that it sees instead."""
-    labels = np.array([shown[at].label for at in rows])
+    """Numbers of the inputs `made` whose label, in `own`, the solver contradicts, and the class that it sees."""
     for slot, label in enumerate(classes):
-        own = np.flatnonzero((labels == label) & kept)
-        if len(own):
-            probabilities = run_in_chunks(solver, "probabilities", input=made[own])[:, : len(classes)]
-            wrong = intake.mistaken(probabilities, slot, config.intake)
-            for at, seen in zip(own[wrong].tolist(), probabilities[wrong].argmax(axis=1), strict=True):
-                if not shown[rows[at]].trusted:
-                    yield at, classes[seen]
+        places = np.flatnonzero([kept[at] and name == label for at, name in enumerate(own)])
+        seen, sure = np.empty(len(places), np.int64), np.empty(len(places), np.float32)
+        start = 0
+        for part in in_chunks(Chosen(made, places)):
+            probabilities = solver.run({"input": part})["probabilities"][:, : len(classes)]
+            seen[start : start + len(part)] = probabilities.argmax(axis=1)
+            sure[start : start + len(part)] = probabilities.max(axis=1)
+            start += len(part)
+        for at in np.flatnonzero(intake.mistaken(seen, sure, slot, config.intake)):
+            yield int(places[at]), classes[seen[at]]
 
 
 def _require_enough(

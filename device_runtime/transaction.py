@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -43,11 +44,14 @@ from reverie.device_runtime.probation import Standing
 from reverie.device_runtime.promotion import decide
 from reverie.device_runtime.report import summary
 from reverie.device_runtime.rollback import end_probation, settle_frames
+from reverie.device_runtime.rows import Rows, in_chunks
 from reverie.device_runtime.store import KEEP, Generation, Judgement
 from reverie.device_runtime.update import Updated, run_update
 
 ATTEMPTS = 3
 """Failed attempts at the same point after which an update is given up, so that a box never loops."""
+INPUTS = "inputs"
+"""What the inputs are kept as, beside the checkpoint of the stage "frames", which has all else of the frames."""
 RESERVE = "reserved"
 REPORT_BYTES = 1 << 20
 """Room for the report and the record of a generation."""
@@ -97,14 +101,16 @@ def begin(
     extend_classes(parent.classes, frames.classes, manifest.slots)
     synthesised = 4 * config.synthesis.count * int(np.prod(manifest.input_shape))
     states = 6 * _generation_bytes(parent)  # weights and two moments, of what is being trained and was before
-    store.require_space(home, _generation_bytes(parent) + states + frames.inputs.nbytes + synthesised)
+    store.require_space(home, _generation_bytes(parent) + states + 4 * math.prod(frames.inputs.shape) + synthesised)
     try:
         with disk.storage_errors(home):
             disk.make_folder(home / UPDATE)
             disk.sync_folder(home)
-        arrays = {"inputs": frames.inputs, "labels": frames.labels, "classes": np.array(frames.classes)}
+        checkpoints = Checkpoints(home / UPDATE, journal)
+        checkpoints.save_rows(INPUTS, frames.inputs)
+        arrays = {"shape": np.array(frames.inputs.shape), "labels": frames.labels, "classes": np.array(frames.classes)}
         arrays["set_aside"] = np.array(json.dumps(set_aside or {}))
-        Checkpoints(home / UPDATE, journal).save("frames", 0, arrays | reading.to_state(spent=reading.seconds))
+        checkpoints.save("frames", 0, arrays | reading.to_state(spent=reading.seconds))
         journal.begin(parent.name, store.next_generation(home), fingerprint, config.to_json(), _version(), leaving)
     except (StorageError, HomeError):
         with contextlib.suppress(OSError):
@@ -126,8 +132,9 @@ def go_on(
     if _is_decided(home, update):  # cut off between that and the journal
         return _finish(home, journal, update, keep)
     config = _open(home, journal, update)
-    monitor = Monitor(listener, config.max_minutes, Checkpoints(home / UPDATE, journal), save_seconds)
-    frames, set_aside = _stored_frames(home, journal, monitor)
+    checkpoints = Checkpoints(home / UPDATE, journal)
+    monitor = Monitor(listener, config.max_minutes, checkpoints, save_seconds)
+    frames, set_aside = _stored_frames(home, journal, checkpoints, monitor)
     parent = store.read_generation(home)
     reserved = home / UPDATE / RESERVE
     with disk.storage_errors(home):
@@ -193,21 +200,28 @@ def _open(home: Path, journal: Journal, update: Update) -> UpdateConfig:
     if update.attempts >= ATTEMPTS:
         raise _give_up(home, journal, f"it failed {update.attempts} times {where}")
     if update.version != _version():
-        journal.begin_anew(_version(), kept="frames")  # another version may save and compute other states
+        journal.begin_anew(_version(), kept=("frames", INPUTS))  # another version may save and compute other states
     try:
         return UpdateConfig.from_json(update.config)
     except (ValueError, TypeError):
         raise _give_up(home, journal, "another version of Reverie began it") from None
 
 
-def _stored_frames(home: Path, journal: Journal, monitor: Monitor) -> tuple[Frames, dict[str, Any]]:
+def _stored_frames(
+    home: Path, journal: Journal, checkpoints: Checkpoints, monitor: Monitor
+) -> tuple[Frames, dict[str, Any]]:
     """The frames that `begin` stored, and what was set aside then. Raises UpdateError."""
+    inputs: Rows | None = None
     with monitor.stage("frames"):
         stored = monitor.resume()
-    if stored is None:
+        if stored is not None and "inputs" in stored:  # of an update that an older version began
+            inputs = stored["inputs"]
+        elif stored is not None:
+            inputs = checkpoints.load_rows(INPUTS, tuple(stored["shape"].tolist()))
+    if stored is None or inputs is None:
         raise _give_up(home, journal, "its stored frames are damaged")
     set_aside = json.loads(str(stored["set_aside"])) if "set_aside" in stored else {}
-    return Frames(stored["inputs"], stored["labels"], tuple(stored["classes"].tolist())), set_aside
+    return Frames(inputs, stored["labels"], tuple(stored["classes"].tolist())), set_aside
 
 
 def _give_up(home: Path, journal: Journal, reason: str) -> UpdateError:
@@ -337,8 +351,9 @@ def _generation_bytes(generation: Generation) -> int:
 def _fingerprint(frames: Frames) -> str:
     """SHA-256 of the frames themselves, however they are stored."""
     digest = hashlib.sha256("\n".join(frames.classes).encode())
-    for array in (frames.labels, frames.inputs):
-        digest.update(np.ascontiguousarray(array).data)
+    digest.update(np.ascontiguousarray(frames.labels).data)
+    for part in in_chunks(frames.inputs):
+        digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()
 
 

@@ -148,7 +148,7 @@ def train_gan(
     codes = torch.eye(classes)
     rng = np.random.default_rng(config.seed)
     components = min(config.gan_components, noise_size)
-    coordinates = torch.from_numpy(principal_coordinates(inputs.numpy(), labels.numpy(), components, rng))
+    coordinates = torch.from_numpy(principal_coordinates(inputs.numpy(), labels.numpy(), components, rng)[:])
 
     def fake(count: int, reproduced: Tensor) -> tuple[Tensor, Tensor]:
         """`count` generated images with their codes; the first are of the images numbered `reproduced`."""

@@ -85,8 +85,9 @@ def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed
     names, tasks = tuple(label for label, _ in labelled), product_tasks(len(labelled))
     train: list[list[Path]] = []
     test: list[list[Path]] = []
-    for slot, (_, files) in enumerate(labelled):
-        order = [files[at] for at in np.random.default_rng([seed, slot]).permutation(len(files))]
+    for slot, (label, files) in enumerate(labelled):
+        shuffled = np.random.default_rng([seed, slot]).permutation(len(files))
+        order = [own.folder / label / files[at] for at in shuffled]
         tested = max(1, round(TESTED * len(order)))
         if validation:
             order = order[tested:]

@@ -123,7 +123,9 @@ def _update(
         if frames is None and restart:
             console.print(f"{home} has no update in progress any more", highlight=False, soft_wrap=True)
             return
-        begins = frames is not None or (journal.in_progress() is None and bool(FrameStore(home, journal).to_learn()))
+        begins = frames is not None or (
+            journal.in_progress() is None and bool(FrameStore(home, journal).numbers_to_learn())
+        )
         if begins:
             gathering.begin(home, journal, frames, config, listener, keep_frames)
         elif keep_frames or config != UpdateConfig():

@@ -76,7 +76,9 @@ def test_inputs_are_the_features_that_the_backbone_makes_of_preprocessed_images(
     np.testing.assert_allclose(make(read_image(files[-1])), features[-1], rtol=1e-4, atol=1e-5)
 
 
-def test_each_frame_passes_the_backbone_once_and_few_at_a_time(on_features, frames_folder, monkeypatch, quick):
+def test_each_frame_passes_the_backbone_once_and_few_at_a_time(
+    on_features, frames_folder, monkeypatch, quick, tmp_path
+):
     passed = []
     run = Graph.run
 
@@ -93,6 +95,7 @@ def test_each_frame_passes_the_backbone_once_and_few_at_a_time(on_features, fram
         on_features.solver_graph,
         on_features.classes,
         quick,
+        tmp_path,
         lambda at, of: heard.append((at, of)),
     ).frames
     run_update(on_features, frames, quick, Monitor())

@@ -75,9 +75,9 @@ def test_every_frame_is_trained_on_or_held_out_and_each_class_keeps_its_share(si
     names = tuple("abcd"[: len(sizes)])
     classes = ("known", *names[::-1])
     live, held_out = split(Frames(values, own, names), classes, holdout, seed)
-    np.testing.assert_array_equal(np.sort(np.concatenate([live.inputs, held_out.inputs]), axis=0), values)
+    np.testing.assert_array_equal(np.sort(np.concatenate([live.inputs[:], held_out.inputs[:]]), axis=0), values)
     for part in (live, held_out):
-        slots = [classes.index(names[own[int(value)]]) for value in part.inputs[:, 0]]
+        slots = [classes.index(names[own[int(value)]]) for value in part.inputs[:][:, 0]]
         np.testing.assert_array_equal(part.labels, slots)
     for at, size in enumerate(sizes):
         kept = int((held_out.labels == classes.index(names[at])).sum())
@@ -89,7 +89,7 @@ def test_the_split_is_a_pure_function_of_the_seed(seed):
     frames = Frames(np.arange(60, dtype=np.float32)[:, None], np.repeat([0, 1], 30), ("a", "b"))
 
     def held(with_seed):
-        return split(frames, ("a", "b"), 0.2, with_seed)[1].inputs.tobytes()
+        return split(frames, ("a", "b"), 0.2, with_seed)[1].inputs[:].tobytes()
 
     assert held(seed) == held(seed)
     assume(seed)

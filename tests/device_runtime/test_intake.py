@@ -15,6 +15,7 @@ from reverie.device_runtime import intake
 from reverie.device_runtime.config import IntakeConfig
 from reverie.device_runtime.images import read_image
 from reverie.device_runtime.preprocess import find_images
+from reverie.device_runtime.row_files import Scratch
 
 CONFIG = IntakeConfig()
 images = arrays.arrays(
@@ -31,6 +32,11 @@ def scene(side=480, seed=0, colour=True):
         x, y, w, h = rng.integers(0, side, 4).tolist()
         cv2.rectangle(image, (x, y), (x + w // 3 + 4, y + h // 3 + 4), rng.integers(0, 256, 3).tolist(), -1)
     return image if colour else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("scratch")
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +104,8 @@ def test_sharpness_counts_neither_contrast_nor_light(first, second):
 
 
 @given(images)
-def test_the_same_pixels_are_a_duplicate_and_under_another_label_a_contradiction(image):
-    earlier = intake.Earlier()
+def test_the_same_pixels_are_a_duplicate_and_under_another_label_a_contradiction(scratch, image):
+    earlier = intake.Earlier(Scratch(scratch, (intake.SIZE,), np.uint8))
     earlier.add(7, "cup", intake.look(image))
     none = replace(CONFIG, near_duplicate=0.0)
     for config in (CONFIG, none):
@@ -108,11 +114,11 @@ def test_the_same_pixels_are_a_duplicate_and_under_another_label_a_contradiction
 
 
 @given(st.integers(0, 30), st.integers(1, 4), st.booleans())
-def test_noise_compression_and_size_make_no_other_picture(seed, noise, colour):
+def test_noise_compression_and_size_make_no_other_picture(scratch, seed, noise, colour):
     image = scene(240, seed, colour)
     rng = np.random.default_rng(seed)
     noisy = np.clip(image + rng.normal(0, noise, image.shape), 0, 255).astype(np.uint8)
-    earlier = intake.Earlier()
+    earlier = intake.Earlier(Scratch(scratch, (intake.SIZE,), np.uint8))
     earlier.add(0, "cup", intake.look(image))
     assert earlier.match(intake.look(noisy), "cup", CONFIG).reason == intake.NEAR_DUPLICATE
     assert earlier.match(intake.look(noisy), "box", CONFIG).contradicts
@@ -122,8 +128,8 @@ def test_noise_compression_and_size_make_no_other_picture(seed, noise, colour):
     assert earlier.match(intake.look(scene(240, seed + 1, colour)), "box", CONFIG) is None
 
 
-def test_no_two_of_many_honest_images_are_taken_for_the_same(honest):
-    earlier = intake.Earlier()
+def test_no_two_of_many_honest_images_are_taken_for_the_same(scratch, honest):
+    earlier = intake.Earlier(Scratch(scratch, (intake.SIZE,), np.uint8))
     for at, image in enumerate(honest):
         seen = intake.look(image)
         assert earlier.match(seen, "a", CONFIG) is None
@@ -133,18 +139,12 @@ def test_no_two_of_many_honest_images_are_taken_for_the_same(honest):
         assert earlier.match(intake.look(image), "b", CONFIG).key == at
 
 
-def probabilities(seen, sure):
-    values = np.full((len(seen), 3), (1 - sure) / 2)
-    values[np.arange(len(seen)), seen] = sure
-    return values
-
-
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=60), st.floats(0.5, 1.0))
 def test_the_solver_contradicts_a_label_only_where_it_is_sure_and_knows_most_of_the_class(seen, sure):
     seen = np.array(seen)
-    wrong = intake.mistaken(probabilities(seen, sure), 1, CONFIG)
+    wrong = intake.mistaken(seen, np.full(len(seen), sure), 1, CONFIG)
     if sure <= CONFIG.sure or 2 * (seen == 1).sum() <= len(seen):
         assert not wrong.any()
     else:
         np.testing.assert_array_equal(wrong, seen != 1)
-    assert not intake.mistaken(probabilities(seen, sure), 1, replace(CONFIG, sure=1.0)).any()
+    assert not intake.mistaken(seen, np.full(len(seen), sure), 1, replace(CONFIG, sure=1.0)).any()

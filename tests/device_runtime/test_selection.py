@@ -27,9 +27,10 @@ def contents(frames_folder):
 
 
 @pytest.fixture(scope="module")
-def chosen(models):
+def chosen(models, tmp_path_factory):
     make = InputMaker(models.folder, models.manifest)
-    return lambda shown, config=CONFIG: select(shown, make, models.solver_graph, models.classes, config)
+    home = tmp_path_factory.mktemp("home")
+    return lambda shown, config=CONFIG: select(shown, make, models.solver_graph, models.classes, config, home)
 
 
 def show(contents, pairs, trusted=()):
@@ -94,8 +95,8 @@ def test_the_surplus_of_a_class_is_counted_and_not_read(chosen, contents):
     assert chosen(shown, two).set_aside == {3: "over the cap"}
 
 
-def test_an_image_of_the_wrong_size_is_named_with_both_sizes(contents, models):
+def test_an_image_of_the_wrong_size_is_named_with_both_sizes(contents, models, tmp_path):
     exact = replace(models.manifest, preprocessing=replace(models.manifest.preprocessing, resize="exact"))
     make = InputMaker(models.folder, exact)
     with pytest.raises(FramesError, match=r"1 wrong size \(frame 0 is 28x28 pixels, the solver takes 14x14"):
-        select(show(contents, [(0, "cup")]), make, models.solver_graph, models.classes, CONFIG)
+        select(show(contents, [(0, "cup")]), make, models.solver_graph, models.classes, CONFIG, tmp_path)

@@ -154,7 +154,7 @@ def test_the_generator_reproduces_images_from_their_coordinates_where_it_is_aske
     )
     generator, _ = pretrain(networks, inputs, labels, config, lambda *_: None)
     train, _ = split_validation(labels, config.validation_share, config.seed)
-    coordinates = principal_coordinates(inputs[train], labels[train], 1, np.random.default_rng(0))
+    coordinates = principal_coordinates(inputs[train], labels[train], 1, np.random.default_rng(0))[:]
     noise = rng.normal(size=(len(train), 3)).astype(np.float32)
     codes = torch.eye(4)[torch.from_numpy(labels[train])]
 
