@@ -110,7 +110,7 @@ def write(path: Path, content: bytes) -> FileRecord:
 def nameless(folder: Path) -> BinaryIO:
     """A new file on the disk of `folder` that has no name, so that nothing of it is left when it is closed."""
     # Where the disk has no such files it has one for a moment, which is collected as what a cut leaves behind.
-    return tempfile.TemporaryFile(dir=folder, prefix=".", suffix=".partial", buffering=0)  # type: ignore[return-value]
+    return tempfile.TemporaryFile(dir=folder, prefix=".", suffix=".partial", buffering=0)
 
 
 def add(file: BinaryIO, content: bytes) -> None:

@@ -82,7 +82,7 @@ def _stored(samples: Samples, seed: int, number: int) -> Samples:
 
 def _distilled(now: Task) -> Source:
     """The live images again, labelled by the solver before."""
-    taught = label(now.before, now.live.inputs, ReplayConfig())
+    taught = label(now.before, now.live.inputs[:], ReplayConfig())
 
     def draw(step: int, count: int) -> Examples:
         return taught.take(now.live.rows(rng_for(now.seed, "distilled", step), count))

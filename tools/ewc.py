@@ -64,7 +64,7 @@ class Ewc:
             optimizer.step()
             monitor.step(step + 1, now.schedule.steps, loss.item())
         self._solver.eval()
-        self._hold(now.live.inputs, active, now.seed)
+        self._hold(now.live.inputs[:], active, now.seed)
         trained = {name: value.detach().numpy().copy() for name, value in self._solver.state_dict().items()}
         return now.models.with_solver({f"solver.{name}": value for name, value in trained.items()})
 
