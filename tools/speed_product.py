@@ -37,7 +37,8 @@ def gflops(milliseconds: float) -> float:
 
 def operations(step: Step) -> float:
     """Floating point operations of the convolutions and matrix products in one step of torch, gradients included."""
-    with _Counted() as counted:
+    counted = _Counted()  # type: ignore[no-untyped-call]
+    with counted:
         step()
     return counted.operations
 
@@ -45,9 +46,7 @@ def operations(step: Step) -> float:
 class _Counted(TorchDispatchMode):
     """Adds up what operators inside it need; FlopCounterMode also follows modules, and so fails in autograd.grad."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.operations = 0.0
+    operations = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
