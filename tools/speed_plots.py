@@ -19,9 +19,7 @@ def save_growth(growth: Growth, file: Path) -> None:
     """Write time above memory, against each thing that grows, as a PNG file; all axes are logarithmic."""
     panels: list[tuple[str, str, list[Line]]] = [("live frames", "s of an update of few steps", _frames(growth))]
     for along, what in (("classes", "classes"), ("side", "pixels of a side"), ("width", "channels at first")):
-        lines = _steps(growth, along)
-        if lines:
-            panels.append((what, "s of a training step", lines))
+        panels.append((what, "s of a training step", _steps(growth, along)))
     panels = [panel for panel in panels if panel[2]]
     with drawing():
         figure = new_figure(1.8 * len(panels))
@@ -48,11 +46,12 @@ def _frames(growth: Growth) -> list[Line]:
 
 
 def _steps(growth: Growth, along: str) -> list[Line]:
-    found = [step for step in growth.steps if step[0].along == along]
-    at = [place.at for place, *_ in found]
+    found = [(place.at, ours, theirs) for place, ours, theirs in growth.steps if place.along == along]
+    if not found:
+        return []
+    at, ours, theirs = map(list, zip(*found, strict=True))
     lines: list[Line] = []
-    for which, name, colour in ((1, "Reverie", AFTER), (2, "torch", BEFORE)) if found else ():
-        costs = [step[which] for step in found]
+    for name, colour, costs in (("Reverie", AFTER, ours), ("torch", BEFORE, theirs)):
         seconds = [cost.milliseconds / 1e3 for cost in costs]
         lines.append((name, colour, "-", at, seconds, [cost.peak_bytes / 1e6 for cost in costs]))
     return lines

@@ -82,8 +82,8 @@ def _print_growth(console: Console, growth: Growth) -> None:
         figures = (f"{cost.frames:,}", f"{reading:.1f}", f"{rest:.1f}", f"{cost.peak_bytes / 1e6:.0f}")
         table.add_row("yes" if cost.checked else "no", *figures)
     console.print(table)
-    numbers = ("at", "batch", "milliseconds", "torch", "ratio", "peak MB", "torch", "ratio")
-    table = _table("A training step as the solver grows", ("along",), numbers)
+    headings = ("at", "batch", "milliseconds", "torch", "ratio", "peak MB", "torch", "ratio")
+    table = _table("A training step as the solver grows", ("along",), headings)
     for place, ours, theirs in growth.steps:
         times = (f"{ours.milliseconds:.1f}", f"{theirs.milliseconds:.1f}")
         peaks = (f"{ours.peak_bytes / 1e6:.0f}", f"{theirs.peak_bytes / 1e6:.0f}")

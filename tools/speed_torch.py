@@ -34,6 +34,6 @@ def torch_step(place: Place) -> Callable[[], float]:
         loss, _ = module(**feeds)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step

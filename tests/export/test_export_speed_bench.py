@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from reverie.device_runtime.frames import read_frames
 from reverie.device_runtime.inputs import InputMaker
@@ -53,14 +55,19 @@ def test_a_whole_update_ends_in_the_same_weights_in_both_engines(both, repositor
         assert apart < 0.05 * moved, network
 
 
-def test_the_operations_of_a_step_are_those_of_its_products_forward_and_backward(tmp_path):
-    """A linear layer of 1,280 to 10: one product for the outputs and one for the gradient of the weights."""
-    networks = built("EfficientNet-Lite0 head")
-    models = in_torch(exported(networks, tmp_path), networks)
-    _, make = STEPS["training"]
-    assert operations(make(models, 64)) == 2 * 2 * 64 * 1280 * 10
-    _, make = STEPS["pseudo-labels"]
-    assert operations(make(models, 64)) == 2 * 64 * 1280 * 10
+def test_the_operations_of_a_step_are_those_of_its_products_forward_and_backward():
+    layer, inputs = nn.Linear(1280, 10), torch.ones(64, 1280)
+    product = 2 * 64 * 1280 * 10
+    assert operations(lambda: layer(inputs)) == product
+    assert operations(lambda: layer(inputs).sum().backward()) == 2 * product  # and the gradient of the weights
+    searched = torch.ones(64, 1280, requires_grad=True)
+    layer.requires_grad_(False)
+    assert operations(lambda: torch.autograd.grad(layer(searched).sum(), searched)) == 2 * product
+
+
+def test_each_step_has_operations_that_are_counted(both):
+    for batch, make in STEPS.values():
+        assert operations(make(both[1], batch)) > 0
 
 
 def test_where_nothing_compiles_that_is_told_and_the_rest_is_measured(reverie, tmp_path, monkeypatch):
