@@ -166,8 +166,8 @@ def speed_command(
     output: Path | None,
 ) -> None:
     """What a box feels, how costs grow, steps, rules and a whole update beside torch, here; the ratios count."""
-    from reverie.tools.speed import measure_speed
-    from reverie.tools.speed_tables import print_speed
+    from reverie.tools.speed.run import measure_speed
+    from reverie.tools.speed.tables import print_speed
 
     parts = parts or PARTS
     if "update" in parts and (bundle is None or frames is None):
@@ -182,7 +182,7 @@ def speed_command(
     if output is not None:
         output.write_text(json.dumps(dataclasses.asdict(speed), indent=1) + "\n", encoding="utf-8")
     if plots is not None and speed.growth is not None:
-        from reverie.tools.speed_plots import save_growth
+        from reverie.tools.speed.plots import save_growth
 
         save_growth(speed.growth, plots)
     print_speed(Console(), speed)

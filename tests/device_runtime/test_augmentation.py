@@ -8,9 +8,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reverie.device_runtime import installation, store
 from reverie.device_runtime.augmentation import moved
 from reverie.device_runtime.config import FitConfig
 from reverie.device_runtime.fit import fit, live_source
+from reverie.device_runtime.frames import extend_classes, read_frames, split
+from reverie.device_runtime.inputs import InputMaker
 
 
 @given(st.integers(0, 2**31 - 1), st.integers(1, 3), st.integers(8, 40), st.integers(8, 40), st.floats(0, 0.3))
@@ -47,3 +50,15 @@ def test_images_move_in_training_anew_in_each_step_and_the_same_way_for_the_same
     assert same(trained[0], trained[1])
     assert not same(trained[0], trained[2])
     assert not same(trained[0], still)
+
+
+def test_features_of_a_backbone_are_not_moved(backbone_bundle, frames_folder, tmp_path, monitor, same):
+    home = tmp_path / "home"
+    models = store.load_models(home, installation.install(backbone_bundle, home))
+    frames = read_frames(frames_folder, InputMaker(models.folder, models.manifest), 5)
+    classes = extend_classes(models.classes, frames.classes, models.manifest.slots)
+    source = live_source(models, split(frames, classes, 0.2, 0)[0], "live", 0, 1.0)
+    active = np.ones(models.manifest.slots, np.float32)
+    config = FitConfig(batch=8, steps=2)
+    still, shifted = (fit(models, [source], active, replace(config, shift=shift), 0, monitor) for shift in (0.0, 0.9))
+    assert same(still, shifted)

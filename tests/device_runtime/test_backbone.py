@@ -11,12 +11,11 @@ import pytest
 
 from reverie.device_runtime import installation, store, synthesis
 from reverie.device_runtime.bundle import Backbone, fingerprint, read_manifest
-from reverie.device_runtime.config import FitConfig, PromotionConfig, UpdateConfig
+from reverie.device_runtime.config import PromotionConfig, UpdateConfig
 from reverie.device_runtime.engine import Graph
 from reverie.device_runtime.errors import BundleError, FramesError, ReverieError
 from reverie.device_runtime.evaluation import evaluate
-from reverie.device_runtime.fit import fit, live_source
-from reverie.device_runtime.frames import extend_classes, read_frames, split
+from reverie.device_runtime.frames import extend_classes, read_frames
 from reverie.device_runtime.images import read_image
 from reverie.device_runtime.inputs import CHUNK, InputMaker
 from reverie.device_runtime.monitor import Monitor
@@ -242,13 +241,3 @@ def test_an_honest_update_on_features_is_fit_to_serve_with_its_generator(on_feat
     decision = decide(figures, PromotionConfig(latency_ratio=1e9))
     assert decision.promoted, decision.reasons
     assert decision.generator_promoted
-
-
-def test_features_are_not_moved_in_training_as_images_are(on_features, feature_frames, monitor, same):
-    classes = extend_classes(on_features.classes, feature_frames.classes, on_features.manifest.slots)
-    source = live_source(on_features, split(feature_frames, classes, 0.2, 0)[0], "live", 0, 1.0)
-    active = np.ones(on_features.manifest.slots, np.float32)
-    still, shifted = (
-        fit(on_features, [source], active, FitConfig(batch=8, steps=2, shift=shift), 0, monitor) for shift in (0.0, 0.9)
-    )
-    assert same(still, shifted)

@@ -13,9 +13,9 @@ from reverie.device_runtime.frames import read_frames
 from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.monitor import Monitor
 from reverie.device_runtime.update import run_update
-from reverie.tools.speed_product import operations
-from reverie.tools.speed_sizes import built
-from reverie.tools.speed_steps import STEPS, exported, in_torch
+from reverie.tools.speed.product import operations
+from reverie.tools.speed.sizes import built
+from reverie.tools.speed.steps import STEPS, exported, in_torch
 
 
 @pytest.fixture(scope="module")

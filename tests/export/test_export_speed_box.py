@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from reverie.device_runtime.predictor import Predictor
-from reverie.tools.speed_box import LIVE, cold_starts
-from reverie.tools.speed_installed import folder_bytes, installed_bytes, with_requirements
-from reverie.tools.speed_predict import FRAME, in_torch, write_box
+from reverie.tools.speed.box import LIVE, cold_starts
+from reverie.tools.speed.installed import folder_bytes, installed_bytes, with_requirements
+from reverie.tools.speed.predict import FRAME, in_torch, write_box
 
 
 @pytest.mark.parametrize("size", LIVE)

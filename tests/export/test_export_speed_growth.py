@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from reverie.tools.speed_growth import device_step, measure_growth
-from reverie.tools.speed_place import Place
-from reverie.tools.speed_plots import save_growth
-from reverie.tools.speed_solvers import write_step
-from reverie.tools.speed_torch import torch_step
+from reverie.tools.speed.growth import device_step, measure_growth
+from reverie.tools.speed.place import Place
+from reverie.tools.speed.plots import save_growth
+from reverie.tools.speed.solvers import write_step
+from reverie.tools.speed.torch_step import torch_step
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Training steps of growing solvers as a box has them; written in a process of its own for `speed_growth.py`."""
+"""Training steps of growing solvers as a box has them; written in a process of its own for `growth.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from reverie.device_runtime.bundle import BETAS
 from reverie.export import artifacts, graphs, onnx_export, operators
 from reverie.export.networks import ReferenceSolver
-from reverie.tools.speed_place import Place
+from reverie.tools.speed.place import Place
 
 
 def write_step(place: Place, folder: Path) -> None:

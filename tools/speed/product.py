@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from reverie.device_runtime.engine import Graph
-from reverie.tools.speed_feeds import normal
-from reverie.tools.speed_turns import Step
+from reverie.tools.speed.feeds import normal
+from reverie.tools.speed.turns import Step
 
 SIDE = 1024
 OPERATIONS = 2.0 * SIDE**3

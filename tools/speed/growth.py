@@ -14,10 +14,10 @@ from reverie.device_runtime.bundle import BETAS, training_parts
 from reverie.device_runtime.engine import TrainStep, block_size
 from reverie.device_runtime.monitor import peak_memory
 from reverie.tools.accuracy_start import apart
-from reverie.tools.speed_frames import FramesCost, measure_frames
-from reverie.tools.speed_place import LEARNING_RATE, Place, StepCost
-from reverie.tools.speed_torch import cost_in_torch
-from reverie.tools.speed_turns import by_turns
+from reverie.tools.speed.frames import FramesCost, measure_frames
+from reverie.tools.speed.place import LEARNING_RATE, Place, StepCost
+from reverie.tools.speed.torch_step import cost_in_torch
+from reverie.tools.speed.turns import by_turns
 
 PLACES = (
     *(Place("classes", classes=classes) for classes in (10, 100, 1000)),
@@ -59,8 +59,8 @@ def measure_growth(
 
 def _write(bundle: Path, steps: Sequence[tuple[Place, Path]]) -> None:
     from reverie.export.exporter import export_bundle
-    from reverie.tools.speed_sizes import built
-    from reverie.tools.speed_solvers import write_step
+    from reverie.tools.speed.sizes import built
+    from reverie.tools.speed.solvers import write_step
 
     export_bundle(built("28x28 reference"), bundle, lambda _: None)
     for place, folder in steps:

@@ -12,8 +12,8 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from reverie.device_runtime.engine import Graph, block_size
 from reverie.export import rewriting
 from reverie.export.blocked import blocked
-from reverie.tools.speed_product import gflops, large_product
-from reverie.tools.speed_turns import by_turns
+from reverie.tools.speed.product import gflops, large_product
+from reverie.tools.speed.turns import by_turns
 
 MICROSOFT = "com.microsoft"
 COUNT = 64

@@ -16,13 +16,13 @@ from rich.console import Console
 
 from reverie.device_runtime.errors import EngineError
 from reverie.tools.accuracy_start import apart
-from reverie.tools.speed_update import StageCost, measure_updates
+from reverie.tools.speed.update import StageCost, measure_updates
 
 if TYPE_CHECKING:
-    from reverie.tools.speed_box import BoxFigure
-    from reverie.tools.speed_growth import Growth
-    from reverie.tools.speed_rules import RuleTimes
-    from reverie.tools.speed_steps import StepTimes
+    from reverie.tools.speed.box import BoxFigure
+    from reverie.tools.speed.growth import Growth
+    from reverie.tools.speed.rules import RuleTimes
+    from reverie.tools.speed.steps import StepTimes
 
 
 @contextmanager
@@ -67,8 +67,8 @@ def measure_speed(
 
     Box and growth are measured on the most cores that `threads` name, a whole update on all. Raises EngineError.
     """
-    from reverie.tools.speed_box import measure_box_figures
-    from reverie.tools.speed_growth import measure_growth
+    from reverie.tools.speed.box import measure_box_figures
+    from reverie.tools.speed.growth import measure_growth
 
     speed = Speed(threads)
     with cores(max(threads)):
@@ -92,12 +92,12 @@ def measure_speed(
 
 
 def _steps(size: str, threads: int, repeats: int, compiled: bool) -> list[StepTimes]:
-    from reverie.tools.speed_steps import measure_steps
+    from reverie.tools.speed.steps import measure_steps
 
     return measure_steps(size, threads, repeats, compiled)
 
 
 def _rules(repeats: int) -> tuple[list[RuleTimes], float]:
-    from reverie.tools.speed_rules import measure_rules
+    from reverie.tools.speed.rules import measure_rules
 
     return measure_rules(repeats)

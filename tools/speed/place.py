@@ -1,4 +1,4 @@
-"""Solvers that grow along one axis: what `speed_growth.py` measures in both engines."""
+"""Solvers that grow along one axis: what `growth.py` measures in both engines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reverie.tools.speed_feeds import training_feeds
+from reverie.tools.speed.feeds import training_feeds
 
 LEARNING_RATE = 1e-3
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reverie.tools.plots import AFTER, BEFORE, FAINT, drawing, new_figure
-from reverie.tools.speed_growth import Growth
+from reverie.tools.speed.growth import Growth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from reverie.tools.speed import Speed
-from reverie.tools.speed_update import StageCost
+from reverie.tools.speed.run import Speed
+from reverie.tools.speed.update import StageCost
 
 if TYPE_CHECKING:
-    from reverie.tools.speed_box import BoxFigure
-    from reverie.tools.speed_growth import Growth
-    from reverie.tools.speed_rules import RuleTimes
-    from reverie.tools.speed_steps import StepTimes
+    from reverie.tools.speed.box import BoxFigure
+    from reverie.tools.speed.growth import Growth
+    from reverie.tools.speed.rules import RuleTimes
+    from reverie.tools.speed.steps import StepTimes
 
 
 def print_speed(console: Console, speed: Speed) -> None:

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 
 from reverie.device_runtime.monitor import peak_memory
-from reverie.tools.speed_place import LEARNING_RATE, Place, StepCost
-from reverie.tools.speed_turns import by_turns
+from reverie.tools.speed.place import LEARNING_RATE, Place, StepCost
+from reverie.tools.speed.turns import by_turns
 
 
 def cost_in_torch(place: Place, repeats: int) -> StepCost:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from reverie.device_runtime.bundle import read_manifest
 from reverie.tools.accuracy_start import apart
 from reverie.tools.box import Finished, run_code, run_verb
-from reverie.tools.speed_installed import folder_bytes, installed_bytes
+from reverie.tools.speed.installed import folder_bytes, installed_bytes
 
 LIVE = ("28x28 reference", "64x64 MobileNetV2")
 """Sizes of live prediction; the first one starts cold."""
@@ -79,6 +79,6 @@ def cold_starts(folder: Path) -> tuple[Finished, Finished]:
 
 
 def _frame_times(size: str, folder: Path, repeats: int) -> dict[str, float]:
-    from reverie.tools.speed_predict import frame_times
+    from reverie.tools.speed.predict import frame_times
 
     return frame_times(size, folder, repeats)

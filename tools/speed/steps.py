@@ -16,11 +16,11 @@ from reverie.device_runtime.config import LOSSES, UpdateConfig
 from reverie.device_runtime.errors import first_line
 from reverie.device_runtime.models import Models, one_hot
 from reverie.export.exporter import Networks, export_bundle
-from reverie.tools.speed_feeds import normal, share, training_feeds
-from reverie.tools.speed_product import gflops, large_product, operations
-from reverie.tools.speed_sizes import built
-from reverie.tools.speed_turns import Step, by_turns
-from reverie.tools.torch_engine import TorchModels
+from reverie.tools.speed.feeds import normal, share, training_feeds
+from reverie.tools.speed.product import gflops, large_product, operations
+from reverie.tools.speed.sizes import built
+from reverie.tools.speed.torch_engine import TorchModels
+from reverie.tools.speed.turns import Step, by_turns
 
 LABELLED = 256
 """Inputs that are generated or labelled at a time."""

@@ -1,4 +1,4 @@
-"""Live prediction beside eager torch, in one process and by turns; run in a process of its own by `speed_box.py`."""
+"""Live prediction beside eager torch, in one process and by turns; run in a process of its own by `box.py`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from reverie.device_runtime.engine import THREADS
 from reverie.device_runtime.predictor import Predictor
 from reverie.device_runtime.preprocess import image_to_input
 from reverie.export.exporter import Networks, export_bundle
-from reverie.tools.speed_sizes import built
-from reverie.tools.speed_turns import by_turns
+from reverie.tools.speed.sizes import built
+from reverie.tools.speed.turns import by_turns
 
 FRAME = (480, 640, 3)
 """What a camera gives."""

@@ -49,9 +49,9 @@ def _update_in_torch(bundle: Path, frames: Path, seed: int) -> Costs:
 
     from reverie.export import graphs
     from reverie.export.networks import SpectralNorm
-    from reverie.tools.speed_sizes import reference
-    from reverie.tools.speed_steps import in_torch
-    from reverie.tools.torch_engine import parameters_set
+    from reverie.tools.speed.sizes import reference
+    from reverie.tools.speed.steps import in_torch
+    from reverie.tools.speed.torch_engine import parameters_set
 
     torch.set_num_threads(THREADS)
     with _installed(bundle) as models:

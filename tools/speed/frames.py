@@ -15,7 +15,7 @@ from reverie.device_runtime import gathering, installation, store, transaction
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.errors import RejectedError
 from reverie.device_runtime.monitor import peak_memory
-from reverie.tools.speed_update import StageCost
+from reverie.tools.speed.update import StageCost
 
 STEPS = 5
 """Of each stage: what grows with frames is what is done for each of them, and what is held."""
