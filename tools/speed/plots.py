@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from matplotlib.ticker import LogLocator, NullLocator
+
 from reverie.tools.plots import AFTER, BEFORE, FAINT, drawing, new_figure
 from reverie.tools.speed.growth import Growth
 
@@ -17,9 +19,9 @@ Line = tuple[str, str, str, list[int], list[float], list[float]]
 
 def save_growth(growth: Growth, file: Path) -> None:
     """Write time above memory, against each thing that grows, as a PNG file; all axes are logarithmic."""
-    panels: list[tuple[str, str, list[Line]]] = [("live frames", "s of an update of few steps", _frames(growth))]
+    panels: list[tuple[str, str, list[Line]]] = [("live frames", "s, short update", _frames(growth))]
     for along, what in (("classes", "classes"), ("side", "pixels of a side"), ("width", "channels at first")):
-        panels.append((what, "s of a training step", _steps(growth, along)))
+        panels.append((what, "s, training step", _steps(growth, along)))
     panels = [panel for panel in panels if panel[2]]
     with drawing():
         figure = new_figure(1.8 * len(panels))
@@ -60,8 +62,11 @@ def _steps(growth: Growth, along: str) -> list[Line]:
 def _scale(axes: Axes, ticks: list[int], what: str, label: str) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.set_xticks(ticks, [f"{tick // 1000}k" if tick >= 10_000 else str(tick) for tick in ticks])
     axes.set_xticks([], minor=True)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(what)
     axes.set_ylabel(label)
     axes.grid(color=FAINT, linewidth=0.5)
