@@ -7,15 +7,17 @@ import math
 import onnx
 
 FEWEST, MOST = 16, 128
+ACTIVATIONS = 4
+"""For each parameter that trains, the numbers that a chunk should compute."""
 
 
 def chunk_rows(model: onnx.ModelProto, parameters: int) -> int:
-    """A power of two: so many rows that their activations are no fewer than the `parameters` that train in `model`.
+    """A power of two: so many rows that their activations are some times as many as the `parameters` that train.
 
-    A chunk's gradients are added to those of the others, which costs as much as there are parameters; below that, the
+    Every chunk does once what is done for parameters, such as a spectral norm, and adds up gradients; beyond that, the
     fewer rows, the less memory. It depends on the network alone, so that results are the same on any number of cores.
     """
-    wanted = max(1.0, parameters / max(1, _activations(model)))
+    wanted = max(1.0, ACTIVATIONS * parameters / max(1, _activations(model)))
     return int(min(MOST, max(FEWEST, 2 ** math.ceil(math.log2(wanted)))))
 
 
