@@ -75,6 +75,7 @@ def _cost(place: Place, folder: Path, repeats: int) -> StepCost:
 def device_step(place: Place, folder: Path) -> Callable[[], float]:
     """A step of the solver at `place`, which `write_step` wrote into `folder`; it gives its loss."""
     with np.load(folder / "weights.npz", allow_pickle=False) as stored:
-        step = TrainStep(training_parts(folder, block_size()), dict(stored), "a solver", BETAS["solver"])
+        chunk = int(stored["chunk"])
+        step = TrainStep(training_parts(folder, block_size()), dict(stored), "a solver", BETAS["solver"], chunk)
     feeds = place.feeds()
     return lambda: float(step.step(feeds, LEARNING_RATE)["loss"])

@@ -9,18 +9,20 @@ import torch
 
 from reverie.device_runtime.bundle import BETAS
 from reverie.export import artifacts, graphs, onnx_export, operators
+from reverie.export.chunks import chunk_rows
 from reverie.export.networks import ReferenceSolver
 from reverie.tools.speed.place import Place
 
 
 def write_step(place: Place, folder: Path) -> None:
-    """The training graph of a solver in all its forms, and its weights in weights.npz."""
+    """The training graph of a solver in all its forms; in weights.npz its weights, and the rows of a chunk."""
     torch.manual_seed(0)
     module = graphs.SolverTraining(ReferenceSolver(place.shape, place.classes, place.width))
     example = {name: torch.from_numpy(value) for name, value in place._replace(batch=2).feeds().items()}
     model = onnx_export.to_onnx(module, example, ("loss", "logits"), ("active",))
     weights = {name: p.detach().numpy() for name, p in module.named_parameters()}
+    rows = chunk_rows(model, sum(value.size for value in weights.values()))
     operators.make_trainable(model, set(weights))
     artifacts.write_training(model, list(weights), BETAS["solver"], folder)
     with (folder / "weights.npz").open("wb") as file:
-        np.savez(file, **weights)  # type: ignore[arg-type]
+        np.savez(file, chunk=rows, **weights)  # type: ignore[arg-type]
