@@ -167,10 +167,10 @@ class Manifest:
         generator = dict.fromkeys(self.tensors["generator"]) if path.startswith("synthesis_noise.") else {}
         return frozenset(as_injected(solver, solver, generator))
 
-    def chunk(self, model: str) -> int | None:
-        """Rows of a batch to compute at a time with `model`; None where a batch must stay whole."""
-        rows = self.training.get("chunks", {}).get(model)
-        return None if rows is None else int(rows)
+    def chunk(self, *models: str) -> int | None:
+        """Rows of a batch to compute at a time through all of `models`; None where a batch must stay whole."""
+        chunks: dict[str, int] = self.training.get("chunks", {})
+        return min(chunks[name] for name in models) if chunks.keys() >= {*models} else None
 
     def form(self, path: str, block: int) -> str:
         """The file that holds the graph `path` for processors with `block` channels a block, or for all."""

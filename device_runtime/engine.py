@@ -18,7 +18,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -139,9 +138,9 @@ class Graph:
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name; entries of `feeds` that the graph has no input for are left out."""
         used = {name: feeds[name] for name in self.inputs}
-        return _by_chunks(self._run_rows, used, self._rows, self._chunk)
+        return _joined(_on_all_cores(self._run_rows, _split(used, self._rows, self._chunk)))
 
-    def _run_rows(self, feeds: Mapping[str, np.ndarray], _: int) -> dict[str, np.ndarray]:
+    def _run_rows(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return dict(zip(self.outputs, self._session.run(None, feeds), strict=True))
 
 
@@ -150,24 +149,34 @@ def _inputs_by_row(session: Any) -> frozenset[str]:
     return frozenset(i.name for i in session.get_inputs() if i.shape and not isinstance(i.shape[0], int))
 
 
-def _by_chunks(
-    run: Callable[[Mapping[str, np.ndarray], int], dict[str, np.ndarray]],
-    feeds: Mapping[str, np.ndarray],
-    rows: frozenset[str],
-    chunk: int | None,
-) -> dict[str, np.ndarray]:
-    """Outputs of `run(feeds, number)` on chunks of the inputs named in `rows`, numbered from 0, on all cores."""
+def _split(feeds: Mapping[str, np.ndarray], rows: frozenset[str], chunk: int | None) -> list[Mapping[str, np.ndarray]]:
+    """`feeds` for each `chunk` rows of the inputs named in `rows`; all at once without a `chunk`."""
     count = max((len(feeds[name]) for name in rows if name in feeds), default=1)
-    size = chunk or count
-    if count <= size:
-        return run(feeds, 0)
+    if chunk is None or count <= chunk:
+        return [feeds]
+    return [
+        {name: value[start : start + chunk] if name in rows else value for name, value in feeds.items()}
+        for start in range(0, count, chunk)
+    ]
 
-    def run_from(start: int) -> dict[str, np.ndarray]:
-        part = {name: value[start : start + size] if name in rows else value for name, value in feeds.items()}
-        return run(part, start // size)
 
-    results = list(_workers().map(run_from, range(0, count, size)))
-    return {name: _joined([result[name] for result in results]) for name in results[0]}
+def _on_all_cores(
+    run: Callable[..., dict[str, np.ndarray]], parts: list[Mapping[str, np.ndarray]], *beside: list[np.ndarray]
+) -> list[dict[str, np.ndarray]]:
+    """Results of `run` for each of `parts` and what lies `beside` it, in their order."""
+    each = map if len(parts) == 1 else _workers().map
+    return list(each(run, parts, *beside))
+
+
+def _joined(results: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Outputs of a batch from those of its chunks: rows one after another, numbers added up."""
+    if len(results) == 1:
+        return results[0]
+
+    def joined(values: list[np.ndarray]) -> np.ndarray:
+        return np.asarray(np.concatenate(values) if values[0].ndim else np.sum(values, dtype=np.float32))
+
+    return {name: joined([result[name] for result in results]) for name in results[0]}
 
 
 class TrainStep:
@@ -210,7 +219,7 @@ class TrainStep:
         )
         self._views = _views(self._values, self._places)
         self._gradients: list[np.ndarray] = []
-        self._growing = Lock()
+        """What each chunk of a batch writes its gradient to."""
         self._optimizer = AdamW(len(self._values), betas)
 
     def step(self, feeds: Mapping[str, np.ndarray], learning_rate: float) -> dict[str, np.ndarray]:
@@ -230,13 +239,10 @@ class TrainStep:
     def _compute(self, feeds: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """The outputs, and the gradient of all trained parameters, which the next call overwrites."""
         given = {name: np.asarray(feeds[name], order="C") for name in self._fed}
-        used: list[int] = []
-
-        def run(part: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
-            used.append(number)
-            return self._run_rows(part, self._gradient(number))
-
-        outputs = _by_chunks(run, given, self._rows, self._chunk)
+        parts = _split(given, self._rows, self._chunk)
+        while len(self._gradients) < len(parts):
+            self._gradients.append(np.empty_like(self._values))
+        outputs = _joined(_on_all_cores(self._run_rows, parts, self._gradients))
         loss = float(outputs["loss"])
         if not math.isfinite(loss):
             raise TrainingError(
@@ -244,8 +250,8 @@ class TrainStep:
                 "check the frames or lower the learning rate"
             )
         total = self._gradients[0]
-        for number in range(1, len(used)):
-            total += self._gradients[number]
+        for gradient in self._gradients[1 : len(parts)]:
+            total += gradient
         with np.errstate(all="ignore"):
             square = float(np.dot(total, total))
         if not math.isfinite(square):
@@ -255,20 +261,12 @@ class TrainStep:
             )
         return outputs, total
 
-    def _gradient(self, number: int) -> np.ndarray:
-        """What chunk `number` of a batch writes its gradient to."""
-        with self._growing:
-            while len(self._gradients) <= number:
-                self._gradients.append(np.empty_like(self._values))
-        return self._gradients[number]
-
     def _run_rows(self, feeds: Mapping[str, np.ndarray], gradient: np.ndarray) -> dict[str, np.ndarray]:
         """Outputs for `feeds`; the graph writes into `gradient`, which it is fed."""
         buffers = {name + BUFFER: view for name, view in _views(gradient, self._places).items()}
         fed = {**feeds, **self._views, **buffers, RESET: np.ones(1, np.bool_)}
         names = [*self._outputs, *(name + ACCUMULATED for name in self._trained)]
-        values = dict(zip(names, self._session.run(names, fed), strict=True))
-        return {name: values[name] for name in self._outputs}
+        return dict(zip(self._outputs, self._session.run(names, fed), strict=False))
 
     def weights(self) -> Weights:
         """Copies of all trained parameters."""
@@ -301,11 +299,6 @@ def _places(shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[slice, Seque
 
 def _views(values: np.ndarray, places: Mapping[str, tuple[slice, Sequence[int]]]) -> Weights:
     return {name: values[place].reshape(shape) for name, (place, shape) in places.items()}
-
-
-def _joined(values: list[np.ndarray]) -> np.ndarray:
-    """Of the chunks of a batch: rows one after another, numbers added up."""
-    return np.asarray(np.concatenate(values) if values[0].ndim else np.sum(values, dtype=np.float32))
 
 
 @functools.cache

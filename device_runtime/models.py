@@ -67,8 +67,7 @@ class Models:
         """
         injected = as_injected(self.solver, trained, self.generator if search == "noise" else {})
         path = self.manifest.form(f"synthesis_{search}.onnx", block_size())
-        chunks = [self.manifest.chunk(name) for name in ("solver", "generator")]
-        chunk = None if None in chunks else min(rows for rows in chunks if rows)
+        chunk = self.manifest.chunk("solver", "generator")
         return Graph(read_verified(self.folder, path, self.manifest.files[path]), injected, chunk)
 
     def model_file(self, name: str) -> bytes:

@@ -163,8 +163,10 @@ def _mistaken(
     own: list[str], made: Rows, kept: np.ndarray, solver: Graph, classes: tuple[str, ...], config: UpdateConfig
 ) -> Iterator[tuple[int, str]]:
     """Numbers of the inputs `made` whose label, in `own`, the solver contradicts, and the class that it sees."""
-    for slot, label in enumerate(classes):
-        places = np.flatnonzero([kept[at] and name == label for at, name in enumerate(own)])
+    known = {label: slot for slot, label in enumerate(classes)}
+    slots = np.array([known.get(label, -1) for label in own], np.int64)
+    for slot in range(len(classes)):
+        places = np.flatnonzero((slots == slot) & kept)
         seen, sure = np.empty(len(places), np.int64), np.empty(len(places), np.float32)
         start = 0
         for part in in_chunks(Chosen(made, places)):

@@ -197,10 +197,13 @@ class _Exporter:
                 (parity.training_difference(step, module, example, trained, fed) for step in steps), key=_relative
             )
 
-        in_parts = min(self.differences(differs(2), module, max(BATCHES)), key=_relative)
+        difference = differs(2)
+        in_parts = min(self.differences(difference, module, max(BATCHES)), key=_relative)
         if in_parts.relative <= parity.TOLERANCE:
             self.chunks[name] = rows
-        self.compare(folder.name, differs(2 if name in self.chunks else None), module)
+        else:
+            difference = differs(None)
+        self.compare(folder.name, difference, module)
 
     def write_synthesis(self, name: str, module: nn.Module, wanted: str, outputs: tuple[str, ...]) -> None:
         path = f"synthesis_{name}.onnx"
