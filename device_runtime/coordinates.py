@@ -7,16 +7,16 @@ trained on fixed codes: Bojanowski et al., "Optimizing the latent space of gener
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from reverie.device_runtime.rows import CHUNK, Chosen, Rows, in_chunks
+from reverie.device_runtime.rows import Chosen, Rows, in_chunks
 
-AXES_FROM = 1000
-"""Inputs of a class from which its axes are computed; all are then projected onto them."""
+SPARE, ROUNDS = 8, 4
+"""Directions beyond those that are wanted, and times that they are multiplied with the inputs, to find axes well."""
 
 
 class Axes(NamedTuple):
@@ -65,47 +65,55 @@ class Coordinates:
         return found
 
 
-def principal_coordinates(
-    inputs: Rows, labels: np.ndarray, noise_size: int, rng: np.random.Generator, count: int | None = None
-) -> Coordinates:
-    """A noise vector (N, Z) for each of `inputs` (N, *S): its whitened principal coordinates within its class.
+def principal_coordinates(inputs: Rows, labels: np.ndarray, count: int, rng: np.random.Generator) -> Coordinates:
+    """Noise (N, `count`) for each of `inputs` (N, *S): its whitened principal coordinates within its class.
 
     They have mean 0 and variance 1 like fresh noise, and neighbours in them look alike. Where a class has fewer
-    inputs, or varies in fewer directions, than Z, the rest is random. Of each vector, the first `count` are kept.
+    inputs, or varies in fewer directions, than `count`, the rest is random.
     """
-    count = noise_size if count is None else count
-    drawn = copy.deepcopy(rng)
-    for _ in _noise(rng, len(labels), noise_size):
-        pass
-    slots = np.unique(labels).tolist()
-    axes = {slot: _axes(Chosen(inputs, np.flatnonzero(labels == slot)), count, rng) for slot in slots}
-    few = [slot for slot in slots if len(axes[slot].axes) < count]
-    parts: dict[int, list[np.ndarray]] = {slot: [] for slot in few}
-    start = 0
-    for noise in _noise(drawn, len(labels) if few else 0, noise_size):
-        for slot in few:
-            own = labels[start : start + len(noise)] == slot
-            parts[slot].append(noise[own, len(axes[slot].axes) : count])
-        start += len(noise)
-    return Coordinates(inputs, labels, count, axes, {slot: np.concatenate(parts[slot]) for slot in few})
+    axes: dict[int, Axes] = {}
+    rest: dict[int, np.ndarray] = {}
+    for slot in np.unique(labels).tolist():
+        own = np.flatnonzero(labels == slot)
+        axes[slot] = _axes(Chosen(inputs, own), count, rng)
+        if missing := count - len(axes[slot].axes):
+            rest[slot] = rng.standard_normal((len(own), missing), dtype=np.float32)
+    return Coordinates(inputs, labels, count, axes, rest)
 
 
 def _axes(inputs: Rows, most: int, rng: np.random.Generator) -> Axes:
-    """At most `most` axes of the inputs (N, *S) of one class, those first along which they vary most."""
-    total = sum(part.reshape(len(part), -1).sum(axis=0, dtype=np.float64) for part in in_chunks(inputs))
-    mean = np.asarray(total / len(inputs), np.float32)
-    some = inputs[:] if len(inputs) <= AXES_FROM else inputs[rng.choice(len(inputs), AXES_FROM, replace=False)]
-    _, scale, axes = np.linalg.svd(some.reshape(len(some), -1) - mean, full_matrices=False)
-    used = min(most, int((scale > 1e-4 * max(scale[0], 1e-12)).sum()))
-    axes = axes[:used]
+    """At most `most` axes of the inputs (N, *S) of one class, those first along which they vary most.
+
+    By subspace iteration from random directions, which reads a few inputs at a time: Halko, Martinsson & Tropp,
+    "Finding structure with randomness", 2011, algorithm 4.4.
+    """
+    size = math.prod(inputs.shape[1:])
+
+    def added_up(of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        return np.asarray(sum(of(part.reshape(len(part), size)) for part in in_chunks(inputs)))
+
+    mean = (added_up(lambda part: part.sum(axis=0, dtype=np.float64)) / len(inputs)).astype(np.float32)
+
+    def multiplied(directions: np.ndarray) -> np.ndarray:
+        return added_up(lambda part: (part - mean).T @ ((part - mean) @ directions))
+
+    def spread_along(directions: np.ndarray) -> np.ndarray:
+        return added_up(lambda part: _products((part - mean) @ directions)) / len(inputs)
+
+    directions = rng.standard_normal((size, min(most + SPARE, len(inputs), size)), dtype=np.float32)
+    for _ in range(ROUNDS):
+        directions = multiplied(np.linalg.qr(directions).Q)
+    directions = np.linalg.qr(directions).Q
+    squares, turn = np.linalg.eigh(spread_along(directions))
+    spread = np.sqrt(np.maximum(squares, 0))[::-1][:most]
+    used = int((spread > 1e-4 * max(spread[0], 1e-8)).sum())
+    axes = (directions @ turn[:, ::-1][:, :used]).T
     # An axis and its opposite are as good: the one whose largest value is positive is taken, on any machine.
-    axes = axes * np.sign(axes[np.arange(used), np.abs(axes).argmax(axis=1)])[:, None]
-    plain = Axes(mean, axes, np.ones(used, np.float32))
-    squares = sum((plain.project(part) ** 2).sum(axis=0, dtype=np.float64) for part in in_chunks(inputs))
-    return plain._replace(spread=np.sqrt(squares / len(inputs) + 1e-12).astype(np.float32))
+    axes *= np.sign(axes[np.arange(used), np.abs(axes).argmax(axis=1)])[:, None]
+    return Axes(mean, axes.astype(np.float32), spread[:used].astype(np.float32))
 
 
-def _noise(rng: np.random.Generator, count: int, size: int) -> Iterator[np.ndarray]:
-    """Standard normal (count, size), CHUNK rows at a time: as if drawn at once."""
-    for at in range(0, count, CHUNK):
-        yield rng.standard_normal((min(CHUNK, count - at), size), dtype=np.float32)
+def _products(vectors: np.ndarray) -> np.ndarray:
+    """Sums (K, K) of the products of each two columns of `vectors` (n, K)."""
+    vectors = vectors.astype(np.float64)
+    return np.asarray(vectors.T @ vectors)

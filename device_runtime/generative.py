@@ -49,13 +49,8 @@ def update_generator(
     generator = previous.train_step("generator")
     averaged = {name: value.copy() for name, value in previous.generator.items()}
     slots = previous.manifest.slots
-    coordinates = principal_coordinates(
-        live.inputs,
-        live.labels,
-        previous.manifest.noise_size,
-        rng_for(seed, "coordinates"),
-        _kept(config, previous.manifest.noise_size),
-    )
+    kept = _kept(config, previous.manifest.noise_size)
+    coordinates = principal_coordinates(live.inputs, live.labels, kept, rng_for(seed, "coordinates"))
     generated: np.ndarray | None = None
     step, end = 0, config.steps
     if saved := monitor.resume():
