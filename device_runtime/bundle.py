@@ -31,6 +31,7 @@ SIGNATURE = "manifest.sig"
 BACKBONE = "backbone.onnx"
 CANARY = "canary.npz"
 MODELS = ("solver", "generator", "discriminator")
+SEARCHES = ("synthesis_image", "synthesis_noise")
 BETAS = {"solver": (0.9, 0.999), "generator": (0.5, 0.99), "discriminator": (0.5, 0.99)}
 """AdamW's, by network."""
 CHECKPOINT = "checkpoint"
@@ -38,8 +39,7 @@ TRAINING_PARTS = ("training_model.onnx", "eval_model.onnx", "optimizer_model.onn
 REQUIRED_FILES = (
     *(f"{model}.onnx" for model in MODELS),
     *(f"{model}_train/{part}" for model in MODELS for part in TRAINING_PARTS),
-    "synthesis_image.onnx",
-    "synthesis_noise.onnx",
+    *(f"{search}.onnx" for search in SEARCHES),
 )
 
 NAMED_BY_NONE = frozenset((MANIFEST, SIGNATURE))
@@ -134,8 +134,8 @@ class Manifest:
     """What trains of the solver: rule, parameters, of how many, and the share of its compute.
 
     With batch normalization in training mode also `statistics`: the names of the running statistics, each with its
-    momentum. `chunks`: rows of a batch that are computed at a time, by network; a network that is not named there has
-    its batches whole.
+    momentum. `chunks`: rows of a batch that are computed at a time, by network or search; one that is not
+    named there has its batches whole.
     """
     parity: dict[str, Any] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
@@ -167,10 +167,10 @@ class Manifest:
         generator = dict.fromkeys(self.tensors["generator"]) if path.startswith("synthesis_noise.") else {}
         return frozenset(as_injected(solver, solver, generator))
 
-    def chunk(self, *models: str) -> int | None:
-        """Rows of a batch to compute at a time through all of `models`; None where a batch must stay whole."""
-        chunks: dict[str, int] = self.training.get("chunks", {})
-        return min(chunks[name] for name in models) if chunks.keys() >= {*models} else None
+    def chunk(self, name: str) -> int | None:
+        """Rows of a batch to compute at a time with a model or a search; None where a batch must stay whole."""
+        rows: int | None = self.training.get("chunks", {}).get(name)
+        return rows
 
     def form(self, path: str, block: int) -> str:
         """The file that holds the graph `path` for processors with `block` channels a block, or for all."""
@@ -245,7 +245,7 @@ class Manifest:
             if name not in self.tensors["solver"] or not 0 < momentum <= 1:
                 raise ValueError(f"{name} is no running statistic of the solver with its momentum")
         for model, rows in self.training.get("chunks", {}).items():
-            if model not in MODELS or not isinstance(rows, int) or rows < 1:
+            if model not in {*MODELS, *SEARCHES} or not isinstance(rows, int) or rows < 1:
                 raise ValueError(f"{rows} is no number of rows for {model}")
 
     def _check_sizes(self) -> None:

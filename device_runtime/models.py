@@ -67,7 +67,7 @@ class Models:
         """
         injected = as_injected(self.solver, trained, self.generator if search == "noise" else {})
         path = self.manifest.form(f"synthesis_{search}.onnx", block_size())
-        chunk = self.manifest.chunk("solver", "generator")
+        chunk = self.manifest.chunk(f"synthesis_{search}")
         return Graph(read_verified(self.folder, path, self.manifest.files[path]), injected, chunk)
 
     def model_file(self, name: str) -> bytes:

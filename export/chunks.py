@@ -8,11 +8,11 @@ import onnx
 
 FEWEST, MOST = 16, 128
 ACTIVATIONS = 4
-"""For each parameter that trains, the numbers that a chunk should compute."""
+"""For each parameter, the numbers that a chunk should compute."""
 
 
 def chunk_rows(model: onnx.ModelProto, parameters: int) -> int:
-    """A power of two: so many rows that their activations are some times as many as the `parameters` that train.
+    """A power of two: so many rows that their activations are some times as many as the `parameters` in the model.
 
     Every chunk does once what is done for parameters, such as a spectral norm, and adds up gradients; beyond that, the
     fewer rows, the less memory. It depends on the network alone, so that results are the same on any number of cores.

@@ -120,7 +120,7 @@ class _Exporter:
         self.draw = torch.Generator().manual_seed(0)
         self.parity = dict(networks.compared)
         self.chunks: dict[str, int] = {}
-        """Rows of a batch that are computed at a time, by network; without those whose rows depend on one another."""
+        """Rows of a batch that are computed at a time, by network or search; none whose rows depend on one another."""
         self.tensors: dict[str, dict[str, bundle.TensorRecord]] = {}
 
     def write(self) -> bundle.Manifest:
@@ -183,7 +183,7 @@ class _Exporter:
         trained = [n for n in weights if n.startswith(f"{name}.")]
         if name == "solver":
             trained = [n for n in trained if n.removeprefix("solver.") in self.trainable.names]
-        rows = chunk_rows(model, sum(weights[n].size for n in trained))
+        rows = chunk_rows(model, sum(value.size for value in weights.values()))
         operators.make_trainable(model, set(trained))
         fed = {n: value for n, value in weights.items() if not n.startswith(f"{name}.")}
         onnx_export.weights_to_inputs(model, fed)
@@ -209,9 +209,11 @@ class _Exporter:
         path = f"synthesis_{name}.onnx"
         self.progress(path)
         model = onnx_export.to_onnx(module, self.example(module, 2), outputs, self.unbatched(module))
+        weights = {n: p.detach().numpy() for n, p in module.named_parameters()}
+        if {"solver", "generator"} <= self.chunks.keys():
+            self.chunks[f"synthesis_{name}"] = chunk_rows(model, sum(value.size for value in weights.values()))
         operators.make_trainable(model, {wanted})
         model = artifacts.input_gradient(model, wanted)
-        weights = {n: p.detach().numpy() for n, p in module.named_parameters()}
         graphs_here = []
         for form_path, form in rewriting.forms(model, path).items():
             onnx_export.weights_to_injected(form, weights)
