@@ -154,6 +154,7 @@ def box_command(bundle: Path, frames: Path, images: Path, home: Path | None, as_
 @click.option("--frames", type=click.Path(path_type=Path), help="For the part update: labelled frames to learn.")
 @click.option("--plots", type=click.Path(path_type=Path), help="Write plots of the part growth to this PNG file.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write figures as JSON.")
+@click.option("--markdown", is_flag=True, help="Print tables as a document takes them.")
 def speed_command(
     parts: tuple[str, ...],
     sizes: tuple[str, ...],
@@ -164,10 +165,11 @@ def speed_command(
     frames: Path | None,
     plots: Path | None,
     output: Path | None,
+    markdown: bool,
 ) -> None:
     """What a box feels, how costs grow, steps, rules and a whole update beside torch, here; the ratios count."""
     from reverie.tools.speed.run import measure_speed
-    from reverie.tools.speed.tables import print_speed
+    from reverie.tools.speed.tables import print_markdown, print_speed
 
     parts = parts or PARTS
     if "update" in parts and (bundle is None or frames is None):
@@ -185,7 +187,7 @@ def speed_command(
         from reverie.tools.speed.plots import save_growth
 
         save_growth(speed.growth, plots)
-    print_speed(Console(), speed)
+    (print_markdown if markdown else print_speed)(speed)
 
 
 @command.command("poisoning")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -17,19 +19,39 @@ if TYPE_CHECKING:
     from reverie.tools.speed.rules import RuleTimes
     from reverie.tools.speed.steps import StepTimes
 
+DOCUMENT_WIDTH = 500
+"""Of a console whose lines must not be broken."""
 
-def print_speed(console: Console, speed: Speed) -> None:
+
+def print_speed(speed: Speed) -> None:
+    """A table for each part that was measured."""
+    for table in tables(speed):
+        Console().print(table)
+
+
+def print_markdown(speed: Speed) -> None:
+    """The same, as a document takes it."""
+    for table in tables(speed):
+        title, table.title, table.box = table.title, None, box.MARKDOWN
+        console = Console(width=DOCUMENT_WIDTH)
+        with console.capture() as captured:
+            console.print(table)
+        click.echo(f"### {title}\n\n{captured.get().strip()}\n")
+
+
+def tables(speed: Speed) -> Iterator[Table]:
     """A table for each part that was measured."""
     if speed.steps:
-        _print_steps(console, speed.steps)
+        yield _steps(speed.steps)
     for count, rules in speed.rules.items():
-        _print_rules(console, count, rules, speed.peak_gflops[count])
+        yield _rules(count, rules, speed.peak_gflops[count])
     if speed.box:
-        _print_box(console, speed.box)
+        yield _box(speed.box)
     if speed.growth is not None:
-        _print_growth(console, speed.growth)
+        yield _frames(speed.growth)
+        yield _solvers(speed.growth)
     if speed.update:
-        _print_update(console, speed.update)
+        yield _update(speed.update)
 
 
 def _table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
@@ -41,7 +63,7 @@ def _table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
     return table
 
 
-def _print_steps(console: Console, rows: list[StepTimes]) -> None:
+def _steps(rows: list[StepTimes]) -> Table:
     numbers = ("batch", "cores", "Reverie", "torch", "compiled", "/ torch", "/ compiled", "GFLOP/s", "of product")
     table = _table(
         "One step, median milliseconds, and its share of a matrix product's speed", ("networks", "step"), numbers
@@ -51,10 +73,10 @@ def _print_steps(console: Console, rows: list[StepTimes]) -> None:
         figures = (f"{row.ours:.1f}", f"{row.torch:.1f}", compiled[0], f"{row.ours / row.torch:.2f}", compiled[1])
         rates = (f"{row.gflops:.0f}", f"{row.gflops / row.product:.0%}")
         table.add_row(row.size, row.step, str(row.batch), str(row.threads), *figures, *rates)
-    console.print(table)
+    return table
 
 
-def _print_rules(console: Console, count: int, rows: list[RuleTimes], peak: float) -> None:
+def _rules(count: int, rows: list[RuleTimes], peak: float) -> Table:
     title = f"Rules on {count} core{'s' if count > 1 else ''}, median milliseconds; matrix product {peak:.0f} GFLOP/s"
     table = _table(title, ("rule", "on"), ("before", "after", "ratio", "GFLOP/s", "of product"))
     for row in rows:
@@ -62,18 +84,18 @@ def _print_rules(console: Console, count: int, rows: list[RuleTimes], peak: floa
         table.add_row(
             row.rule, row.on, f"{row.before:.2f}", f"{row.after:.2f}", f"{row.after / row.before:.2f}", *rates
         )
-    console.print(table)
+    return table
 
 
-def _print_box(console: Console, rows: list[BoxFigure]) -> None:
+def _box(rows: list[BoxFigure]) -> Table:
     table = _table("What a box feels", ("figure", "unit"), ("Reverie", "torch", "ratio"))
     for row in rows:
         theirs = "–" if row.torch is None else f"{row.torch:.3g}"
         table.add_row(row.what, row.unit, f"{row.ours:.3g}", theirs, "–" if row.ratio is None else f"{row.ratio:.2f}")
-    console.print(table)
+    return table
 
 
-def _print_growth(console: Console, growth: Growth) -> None:
+def _frames(growth: Growth) -> Table:
     numbers = ("frames", "seconds reading", "in stages", "peak MB")
     table = _table("An update of few steps as frames grow", ("checked",), numbers)
     for cost in growth.frames:
@@ -81,7 +103,10 @@ def _print_growth(console: Console, growth: Growth) -> None:
         rest = sum(stage.seconds for stage in cost.stages.values()) - reading
         figures = (f"{cost.frames:,}", f"{reading:.1f}", f"{rest:.1f}", f"{cost.peak_bytes / 1e6:.0f}")
         table.add_row("yes" if cost.checked else "no", *figures)
-    console.print(table)
+    return table
+
+
+def _solvers(growth: Growth) -> Table:
     headings = ("at", "batch", "milliseconds", "torch", "ratio", "peak MB", "torch", "ratio")
     table = _table("A training step as the solver grows", ("along",), headings)
     for place, ours, theirs in growth.steps:
@@ -89,10 +114,10 @@ def _print_growth(console: Console, growth: Growth) -> None:
         peaks = (f"{ours.peak_bytes / 1e6:.0f}", f"{theirs.peak_bytes / 1e6:.0f}")
         ratios = (f"{ours.milliseconds / theirs.milliseconds:.2f}", f"{ours.peak_bytes / theirs.peak_bytes:.2f}")
         table.add_row(place.along, f"{place.at:,}", str(place.batch), *times, ratios[0], *peaks, ratios[1])
-    console.print(table)
+    return table
 
 
-def _print_update(console: Console, update: dict[str, dict[str, StageCost]]) -> None:
+def _update(update: dict[str, dict[str, StageCost]]) -> Table:
     ours, theirs = update["Reverie"], update["torch"]
     table = _table("A whole update", ("stage",), ("seconds", "torch", "ratio", "peak MB", "torch", "ratio"))
     whole = {
@@ -105,4 +130,4 @@ def _print_update(console: Console, update: dict[str, dict[str, StageCost]]) -> 
         seconds = (f"{one.seconds:.1f}", f"{other.seconds:.1f}", f"{one.seconds / max(other.seconds, 1e-9):.2f}")
         peaks = (f"{one.peak_bytes / 1e6:.0f}", f"{other.peak_bytes / 1e6:.0f}")
         table.add_row(stage, *seconds, *peaks, f"{one.peak_bytes / max(other.peak_bytes, 1):.2f}")
-    console.print(table)
+    return table
