@@ -9,6 +9,7 @@ A class that was known and is live again keeps what it was: its noise tells from
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,8 @@ def update_generator(
 
     `previous` has the classes known before, `updated` the updated solver and the live classes too.
     """
+    if not previous.manifest.conditional:  # then nothing tells apart the classes that share the coordinates
+        config = replace(config, reconstruction=0.0)
     discriminator = previous.train_step("discriminator")
     generator = previous.train_step("generator")
     averaged = {name: value.copy() for name, value in previous.generator.items()}

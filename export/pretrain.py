@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from reverie.device_runtime.coordinates import principal_coordinates
 from reverie.device_runtime.errors import ExportError
+from reverie.export.factories import IgnoringCode
 
 Progress = Callable[[str, int, int, float | None], None]
 """Called with (what is trained or computed, step, steps in all, loss or None)."""
@@ -148,6 +149,7 @@ def train_gan(
     codes = torch.eye(classes)
     rng = np.random.default_rng(config.seed)
     components = min(config.gan_components, noise_size)
+    reconstruction = 0.0 if isinstance(generator, IgnoringCode) else config.gan_reconstruction
     coordinates = torch.from_numpy(principal_coordinates(inputs.numpy(), labels.numpy(), components, rng)[:])
 
     def fake(count: int, reproduced: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,7 +174,7 @@ def train_gan(
 
         images, code = fake(config.gan_batch, half)
         loss = F.softplus(-discriminator(images, code)).mean()
-        loss = loss + config.gan_reconstruction * F.mse_loss(images[: len(half)], inputs[half])
+        loss = loss + reconstruction * F.mse_loss(images[: len(half)], inputs[half])
         generator_optimizer.zero_grad()
         loss.backward()
         generator_optimizer.step()

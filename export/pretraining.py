@@ -67,7 +67,7 @@ def pretrain_folder(
         output,
         config,
         progress,
-        solver=solver,
+        {"solver": solver} if solver else {},
         solver_weights=solver_weights,
         measured_before=compared,
     )
@@ -81,15 +81,18 @@ def pretrain_arrays(
     output: Path,
     config: PretrainConfig,
     progress: Progress,
-    solver: str | None = None,
+    chosen: Mapping[str, str] | None = None,
     solver_weights: Path | None = None,
     measured_before: Mapping[str, Any] | None = None,
 ) -> Pretrained:
-    """Pretrain on inputs (N, *S) and labels (N,) and write `output`."""
+    """Pretrain on inputs (N, *S) and labels (N,) and write `output`.
+
+    `chosen` are factories by model name, in the place of the reference networks.
+    """
     torch.manual_seed(config.seed)
     low, high = input_range(how)
     usual = (low == -1).all() and (high == 1).all()
-    factories = REFERENCE | ({} if usual else {"generator": RANGED}) | ({"solver": solver} if solver else {})
+    factories = REFERENCE | ({} if usual else {"generator": RANGED}) | dict(chosen or {})
     shape = tuple(inputs.shape[1:])
     built = {name: build_network(factories[name], shape, len(classes)) for name in MODELS}
     if isinstance(built["generator"], RangedGenerator):

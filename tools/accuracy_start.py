@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -18,6 +18,15 @@ from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.models import Models
 from reverie.tools.protocols import PROTOCOLS, Protocol, Samples, product_tasks, read_idx, validation_split
 
+GENERATORS: Mapping[str, Mapping[str, str]] = {
+    "reference": {},
+    "linear": {"generator": "reverie.export.networks:FeatureGenerator"},
+    "unconditional": {
+        "generator": "reverie.tools.generators:UnconditionalGenerator",
+        "discriminator": "reverie.tools.generators:UnconditionalDiscriminator",
+    },
+}
+"""Name → factories of the networks that generate, where they are not the reference ones."""
 TESTED = 0.2
 """Share of a folder's images that is tested, and of the others that is held out with `--validation`."""
 
@@ -48,9 +57,10 @@ class OwnImages(NamedTuple):
     gan_steps: int
 
 
-def scored_on(dataset: str, validation: bool) -> str:
+def scored_on(dataset: str, validation: bool, generator: str = "reference") -> str:
     """Name of the data set in a Run, so that figures on validation images are never taken for test figures."""
-    return f"{dataset} validation" if validation else dataset
+    words = (dataset, "validation" if validation else "", "" if generator == "reference" else f"{generator} generator")
+    return " ".join(filter(None, words))
 
 
 def apart(does: Callable[..., Result], *arguments: object) -> Result:
@@ -60,7 +70,14 @@ def apart(does: Callable[..., Result], *arguments: object) -> Result:
 
 
 def begin_with_files(
-    data: Path, dataset: str, protocol: str, validation: bool, cache: Path | None, seed: int, scratch: Path
+    data: Path,
+    dataset: str,
+    protocol: str,
+    validation: bool,
+    generator: str,
+    cache: Path | None,
+    seed: int,
+    scratch: Path,
 ) -> Measured:
     """On files of MNIST's format. No test image reaches training or a choice of settings."""
     train = read_idx(data / dataset, "train")
@@ -69,11 +86,10 @@ def begin_with_files(
     else:
         test = read_idx(data / dataset, "t10k")
     steps = PROTOCOLS[protocol](train, test, seed)
-    pretrained = _place(cache, scratch, f"{dataset}-{steps.pretraining}-{seed}", validation)
-    apart(_pretrain_arrays, steps._replace(updates=[], tests=[]), pretrained, seed)
-    return Measured(
-        scored_on(dataset, validation), protocol, seed, steps, _installed(pretrained, steps.slots, scratch), pretrained
-    )
+    about = scored_on(dataset, validation, generator)
+    pretrained = (cache or scratch) / f"{about.replace(' ', '-')}-{steps.pretraining}-{seed}"
+    apart(_pretrain_arrays, steps._replace(updates=[], tests=[]), pretrained, seed, GENERATORS[generator])
+    return Measured(about, protocol, seed, steps, _installed(pretrained, steps.slots, scratch), pretrained)
 
 
 def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed: int, scratch: Path) -> Measured:
@@ -98,8 +114,8 @@ def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed
         (history / names[slot]).mkdir(parents=True)
         for number, file in enumerate(train[slot]):
             (history / names[slot] / f"{number:06d}{file.suffix}").symlink_to(file.resolve())
-    dataset = own.folder.resolve().name
-    pretrained = _place(cache, scratch, f"{dataset}-product-{seed}", validation)
+    about = scored_on(own.folder.resolve().name, validation)
+    pretrained = (cache or scratch) / f"{about.replace(' ', '-')}-product-{seed}"
     apart(_pretrain_folder, own, history, pretrained, seed)
     start = _installed(pretrained, len(names), scratch)
     make = InputMaker(start.folder, start.manifest)
@@ -110,11 +126,7 @@ def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed
 
     learnt = [samples(train, task) for task in tasks]
     steps = Protocol(learnt[0], learnt[1:], [samples(test, task) for task in tasks], len(names), names=names)
-    return Measured(scored_on(dataset, validation), "product", seed, steps, start, pretrained)
-
-
-def _place(cache: Path | None, scratch: Path, name: str, validation: bool) -> Path:
-    return (cache or scratch) / (f"{name}-validation" if validation else name)
+    return Measured(about, "product", seed, steps, start, pretrained)
 
 
 def _installed(pretrained: Path, slots: int, scratch: Path) -> Models:
@@ -131,7 +143,7 @@ def _export(pretrained: Path, bundle: Path, slots: int) -> None:
     export_bundle(networks, bundle, lambda _: None)
 
 
-def _pretrain_arrays(steps: Protocol, pretrained: Path, seed: int) -> None:
+def _pretrain_arrays(steps: Protocol, pretrained: Path, seed: int, generators: Mapping[str, str]) -> None:
     """Pretrain on the history of `steps`, unless that is done."""
     from reverie.device_runtime.preprocess import Preprocessing
     from reverie.export.pretrain import PretrainConfig
@@ -146,7 +158,8 @@ def _pretrain_arrays(steps: Protocol, pretrained: Path, seed: int) -> None:
         batches = len(labels) / config.solver_batch
         config = dataclasses.replace(config, solver_epochs=math.ceil(steps.solver_steps / batches))
     how = Preprocessing(28, 28, "grey")
-    pretrain_arrays(inputs, labels, classes, how, pretrained, config, lambda *_: None, solver=steps.solver)
+    chosen = {**generators, **({"solver": steps.solver} if steps.solver else {})}
+    pretrain_arrays(inputs, labels, classes, how, pretrained, config, lambda *_: None, chosen)
 
 
 def _pretrain_folder(own: OwnImages, history: Path, pretrained: Path, seed: int) -> None:

@@ -20,6 +20,7 @@ from reverie.tools.options import dimensions, json_option, seed_option
 SIZES = ("28x28 reference", "64x64 MobileNetV2", "EfficientNet-Lite0 head")
 PARTS = ("box", "growth", "steps", "rules", "update")
 PROTOCOLS = ("product", "shift", "split-class", "split-domain", "one-by-one")
+GENERATORS = ("reference", "linear", "unconditional")
 DATA = "Folder that holds mnist/ and fashion/ with the original idx files, plain or .gz."
 
 
@@ -52,6 +53,9 @@ def command() -> None:
 @click.option(
     "--ablation", "ablations", multiple=True, type=click.Choice(ABLATIONS), help="A group of changes of the default."
 )
+@click.option(
+    "--generator", default="reference", show_default=True, type=click.Choice(GENERATORS), help="Networks that generate."
+)
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--first-seed", default=0, show_default=True, help="To spread seeds over processes or machines.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep pretrained models here and use them again.")
@@ -66,6 +70,7 @@ def accuracy_command(
     images: Path | None,
     forms: tuple[str, ...],
     ablations: tuple[str, ...],
+    generator: str,
     seeds: int,
     first_seed: int,
     cache: Path | None,
@@ -87,15 +92,17 @@ def accuracy_command(
     runs = load_runs(output) if output is not None and output.exists() else []
     if data is not None and images is None:
         pairs = product(protocols or ("product", "shift"), datasets or ("fashion", "mnist"))
-        beginnings = [(p, d, partial(begin_with_files, data, d, p, validation, cache)) for p, d in pairs]
+        beginnings = [(p, d, partial(begin_with_files, data, d, p, validation, generator, cache)) for p, d in pairs]
     elif images is not None and data is None:
         own = OwnImages(images, **pretraining)
         beginnings = [("product", images.resolve().name, partial(begin_with_folder, own, validation, cache))]
     else:
         raise click.UsageError("give either --data or --images")
+    if images is not None and generator != "reference":
+        raise click.UsageError("--generator is for --data: images of one's own have the reference generator")
     for protocol, dataset, begin in beginnings:
         for seed in range(first_seed, first_seed + seeds):
-            key = (scored_on(dataset, validation), protocol, seed)
+            key = (scored_on(dataset, validation, generator), protocol, seed)
             done = {run.form for run in runs if (run.dataset, run.protocol, run.seed) == key}
             for run in measure(partial(begin, seed), [form for form in wanted if form not in done], console):
                 runs.append(run)

@@ -54,6 +54,17 @@ def test_without_the_old_samples_the_generator_forgets_the_known_classes(models,
     assert min(forgot[:3]) < 0.5 / len(updated.models.classes)
 
 
+def test_a_generator_without_class_codes_is_held_to_no_coordinates(models, updated, live):
+    free = replace(models, manifest=replace(models.manifest, conditional=False))
+    found = []
+    for reconstruction in (0.0, 20.0):
+        monitor, config = Monitor(), replace(CONFIG, steps=2, reconstruction=reconstruction)
+        with monitor.stage("generative update"):
+            found.append(update_generator(free, updated.models, live, config, 0, monitor)[0])
+    for name, value in found[0].items():
+        np.testing.assert_array_equal(value, found[1][name])
+
+
 def test_coverage_is_measured_by_the_solver_on_even_codes(models):
     shares = coverage(models, 0, samples=300)
     assert sum(shares) == pytest.approx(1)

@@ -47,7 +47,9 @@ def measured(tmp_path_factory):
     config = PretrainConfig(solver_epochs=20, gan_steps=5)
     pretrained = folder / "pretrained"
     names = ("0", "1", "2", "3")
-    pretrain_arrays(*history, names, Preprocessing(8, 8, "grey"), pretrained, config, lambda *_: None, solver=MLP)
+    pretrain_arrays(
+        *history, names, Preprocessing(8, 8, "grey"), pretrained, config, lambda *_: None, chosen={"solver": MLP}
+    )
     networks = load_networks(read_pretrained(pretrained), "quarters", steps.slots - len(names))
     export_bundle(networks, folder / "bundle", lambda _: None)
     home = folder / "home"

@@ -18,7 +18,7 @@ Line = tuple[str, str, str, list[int], list[float], list[float]]
 
 
 def save_growth(growth: Growth, file: Path) -> None:
-    """Write time above memory, against each thing that grows, as a PNG file; all axes are logarithmic."""
+    """Write time above memory, against each thing that grows, as a PNG file; all but memory is logarithmic."""
     panels: list[tuple[str, str, list[Line]]] = [("live frames", "s, short update", _frames(growth))]
     for along, what in (("classes", "classes"), ("side", "pixels of a side"), ("width", "channels at first")):
         panels.append((what, "s, training step", _steps(growth, along)))
@@ -32,7 +32,12 @@ def save_growth(growth: Growth, file: Path) -> None:
             ticks = sorted({x for line in lines for x in line[3]})
             for axes, label in zip(row, (seconds, "peak memory, MB"), strict=True):
                 _scale(axes, ticks, what, label)
-            row[0].legend()
+            row[0].set_yscale("log")
+            row[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            row[0].yaxis.set_major_formatter("{x:g}")
+            row[0].yaxis.set_minor_locator(NullLocator())
+            row[1].set_ylim(0, 1.15 * row[1].get_ylim()[1])
+            row[1].legend(loc="best")
         figure.savefig(file, format="png", dpi=150)
 
 
@@ -61,12 +66,8 @@ def _steps(growth: Growth, along: str) -> list[Line]:
 
 def _scale(axes: Axes, ticks: list[int], what: str, label: str) -> None:
     axes.set_xscale("log")
-    axes.set_yscale("log")
     axes.set_xticks(ticks, [f"{tick // 1000}k" if tick >= 10_000 else str(tick) for tick in ticks])
     axes.set_xticks([], minor=True)
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(what)
     axes.set_ylabel(label)
     axes.grid(color=FAINT, linewidth=0.5)

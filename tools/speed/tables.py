@@ -90,8 +90,11 @@ def _rules(count: int, rows: list[RuleTimes], peak: float) -> Table:
 def _box(rows: list[BoxFigure]) -> Table:
     table = _table("What a box feels", ("figure", "unit"), ("Reverie", "torch", "ratio"))
     for row in rows:
-        theirs = "–" if row.torch is None else f"{row.torch:.3g}"
-        table.add_row(row.what, row.unit, f"{row.ours:.3g}", theirs, "–" if row.ratio is None else f"{row.ratio:.2f}")
+        ours, theirs = (
+            "–" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+            for value in (row.ours, row.torch)
+        )
+        table.add_row(row.what, row.unit, ours, theirs, "–" if row.ratio is None else f"{row.ratio:.2f}")
     return table
 
 
