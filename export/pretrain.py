@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from reverie.device_runtime.coordinates import principal_coordinates
 from reverie.device_runtime.errors import ExportError
-from reverie.export.factories import IgnoringCode
+from reverie.export.factories import IgnoringCode, with_code
 
 Progress = Callable[[str, int, int, float | None], None]
 """Called with (what is trained or computed, step, steps in all, loss or None)."""
@@ -71,9 +71,9 @@ def pretrain(
     )
     if train_the_solver:
         train_solver(solver, *train, config, progress)
-    averaged = train_gan(generator, discriminator, *train, config, progress)
+    averaged = train_gan(with_code(generator), with_code(discriminator), *train, config, progress)
     measured = Measured(accuracy(solver, *validation), class_coverage(averaged, solver, classes))
-    return averaged, measured
+    return averaged.network if isinstance(averaged, IgnoringCode) else averaged, measured
 
 
 def split_validation(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -135,7 +135,8 @@ def train_gan(
 
     D minimises softplus(-D(x)) + softplus(D(G(z))), G minimises softplus(-D(G(z))) + r · mean((G(z') - x)²), where
     half of the noise, z', holds the principal coordinates of real images x: what it must reproduce, the generator
-    cannot drop. Returns the generator whose weights are the running average; `discriminator` is trained in place.
+    cannot drop. A generator without class code reproduces none, as coordinates lie within a class. Returns the
+    generator whose weights are the running average; `discriminator` is trained in place.
     """
     draw = torch.Generator().manual_seed(config.seed + 1)
     classes = int(labels.max()) + 1

@@ -34,7 +34,7 @@ def test_a_generator_is_pretrained_exported_and_updated(tmp_path, name):
     inputs = (0.5 * rng.standard_normal((60, 1, 8, 8))).clip(-1, 1).astype(np.float32)
     how, config = Preprocessing(8, 8, "grey"), PretrainConfig(solver_epochs=1, gan_steps=3)
     pretrain_arrays(inputs, labels, ("a", "b"), how, tmp_path / "trained", config, lambda *_: None, GENERATORS[name])
-    networks = load_networks(read_pretrained(tmp_path / "trained"), name, spare_slots=1)
+    networks = load_networks(read_pretrained(tmp_path / "trained"), name, spare_classes=1)
     manifest = export_bundle(networks, tmp_path / "bundle", lambda _: None)
     assert manifest.conditional == (name != "unconditional")
     home = tmp_path / "home"
