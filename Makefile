@@ -19,12 +19,13 @@ demo: box
 	$(BOX)/reverie bench box $(DEMO)/bundle --frames $(DEMO)/frames --images $(DEMO)/test --home $(DEMO_HOME)
 	@echo "the home is kept: try $(BOX)/reverie status --home $(DEMO_HOME)"
 
-# Tests of crashes and of privacy, and that of the small installation, are about the device half alone: once is enough.
+# Tests of the device runtime, of hostile input, crashes and privacy, and that of the small installation, are about the device
+# half alone: once is enough.
 test: box workstation $(WINDOWS)
 	$(BOX)/pip install --quiet --no-warn-conflicts "pytest>=8" "hypothesis>=6"
 	$(BOX)/python -m pytest -m "not workstation"
-	$(WORKSTATION)/python -m pytest --ignore tests/crash --ignore tests/privacy \
-	  --ignore tests/scenarios/test_small_install.py
+	$(WORKSTATION)/python -m pytest --ignore tests/device_runtime --ignore tests/hostile --ignore tests/crash \
+	  --ignore tests/privacy --ignore tests/scenarios/test_small_install.py
 
 # Cuts the power of a file system 2,000 times, kills an update at every system call and watches a stream for ten minutes;
 # needs root, takes 40 minutes.

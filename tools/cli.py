@@ -36,6 +36,9 @@ VERBS = {
     "bench": "accuracy protocols, speed and memory",
 }
 
+# Before numpy is imported, whose products of matrices round otherwise on another number of threads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 WORKSTATION_PACKAGES = {"torch", "onnx", "onnxscript", "safetensors"}
 
 
