@@ -32,6 +32,7 @@ BACKBONE = "backbone.onnx"
 CANARY = "canary.npz"
 MODELS = ("solver", "generator", "discriminator")
 SEARCHES = ("synthesis_image", "synthesis_noise")
+SAMPLING = "sampling"
 BETAS = {"solver": (0.9, 0.999), "generator": (0.5, 0.99), "discriminator": (0.5, 0.99)}
 """AdamW's, by network."""
 CHECKPOINT = "checkpoint"
@@ -134,8 +135,8 @@ class Manifest:
     """What trains of the solver: rule, parameters, of how many, and the share of its compute.
 
     With batch normalization in training mode also `statistics`: the names of the running statistics, each with its
-    momentum. `chunks`: rows of a batch that are computed at a time, by network or search; one that is not
-    named there has its batches whole.
+    momentum. `chunks`: rows of a batch that are computed at a time: in training, by network; in each
+    search; in sampling. What is not named there has its batches whole.
     """
     parity: dict[str, Any] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
@@ -245,7 +246,7 @@ class Manifest:
             if name not in self.tensors["solver"] or not 0 < momentum <= 1:
                 raise ValueError(f"{name} is no running statistic of the solver with its momentum")
         for model, rows in self.training.get("chunks", {}).items():
-            if model not in {*MODELS, *SEARCHES} or not isinstance(rows, int) or rows < 1:
+            if model not in {*MODELS, *SEARCHES, SAMPLING} or not isinstance(rows, int) or rows < 1:
                 raise ValueError(f"{rows} is no number of rows for {model}")
 
     def _check_sizes(self) -> None:

@@ -58,7 +58,7 @@ class Models:
     @cached_property
     def generator_graph(self) -> Graph:
         """noise, code → generated."""
-        return Graph(self.model_file("generator"), chunk=self.manifest.chunk("generator"))
+        return Graph(self.model_file("generator"), chunk=self.manifest.chunk("sampling"))
 
     def synthesis_graph(self, trained: Weights, search: str) -> Graph:
         """The loss and its gradient for the "image" or "noise" that is searched, between this solver and `trained`.

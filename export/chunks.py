@@ -9,15 +9,17 @@ import onnx
 FEWEST, MOST = 16, 128
 ACTIVATIONS = 4
 """For each parameter, the numbers that a chunk should compute."""
+ACTIVATIONS_SAMPLING = 1
+"""The same where weights are constants, on which no work is done in every chunk, and few rows should use all cores."""
 
 
-def chunk_rows(model: onnx.ModelProto, parameters: int) -> int:
+def chunk_rows(model: onnx.ModelProto, parameters: int, activations: int = ACTIVATIONS) -> int:
     """A power of two: so many rows that their activations are some times as many as the `parameters` in the model.
 
     Every chunk does once what is done for parameters, such as a spectral norm, and adds up gradients; beyond that, the
     fewer rows, the less memory. It depends on the network alone, so that results are the same on any number of cores.
     """
-    wanted = max(1.0, ACTIVATIONS * parameters / max(1, _activations(model)))
+    wanted = max(1.0, activations * parameters / max(1, _activations(model)))
     return int(min(MOST, max(FEWEST, 2 ** math.ceil(math.log2(wanted)))))
 
 

@@ -27,7 +27,7 @@ from reverie.device_runtime.preprocess import Preprocessing
 from reverie.export import artifacts, batch_statistics, graphs, onnx_export, operators, parity, rewriting
 from reverie.export.backbone import Front
 from reverie.export.canary import add_canary, canary_files
-from reverie.export.chunks import chunk_rows
+from reverie.export.chunks import ACTIVATIONS_SAMPLING, chunk_rows
 from reverie.export.factories import IgnoringCode, require_shape
 from reverie.export.packing import pack
 from reverie.export.trainable import select
@@ -135,8 +135,6 @@ class _Exporter:
         self.write_serving(
             "solver", graphs.ServingSolver(n.solver, n.slots, len(n.classes)), ("logits", "probabilities")
         )
-        self.write_serving("generator", graphs.ServingGenerator(n.generator), ("generated",))
-        self.write_serving("discriminator", graphs.ServingDiscriminator(n.discriminator), ("verdict",))
         training = batch_statistics.SolverTrainingOnBatches(n.solver)
         self.write_training("solver", training, batch_statistics.outputs(training))
         self.write_training("discriminator", graphs.DiscriminatorTraining(n.discriminator), ("loss",))
@@ -145,6 +143,8 @@ class _Exporter:
             graphs.GeneratorTraining(n.generator, n.discriminator, n.solver),
             ("loss", "generated"),
         )
+        self.write_serving("generator", graphs.ServingGenerator(n.generator), ("generated",))
+        self.write_serving("discriminator", graphs.ServingDiscriminator(n.discriminator), ("verdict",))
         pair = graphs.SynthesisLoss(copy.deepcopy(n.solver), self.perturbed_solver())
         self.write_synthesis("image", graphs.ImageSynthesis(pair), "input", ("loss", "each"))
         self.write_synthesis("noise", graphs.NoiseSynthesis(pair, n.generator), "noise", ("loss", "each", "generated"))
@@ -168,6 +168,9 @@ class _Exporter:
         model = onnx_export.to_onnx(module, self.example(module, 2), outputs, self.unbatched(module))
         if name != "solver":  # which stays as it came
             rewriting.faster(model)
+        if name == "generator" and name in self.chunks:
+            parameters = sum(p.numel() for p in module.parameters())
+            self.chunks["sampling"] = chunk_rows(model, parameters, ACTIVATIONS_SAMPLING)
         onnx_export.strip_metadata(model)
         content = model.SerializeToString(deterministic=True)
         names = [n for n, _ in module.named_parameters()] + (["active"] if name == "solver" else [])

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from workstation_support import SLOTS, SMALL, TinyDiscriminator, TinySolver, example_networks, tiny_networks
 
-from reverie.device_runtime.bundle import MODELS, SEARCHES
+from reverie.device_runtime.bundle import MODELS, SAMPLING, SEARCHES
 from reverie.export import graphs, onnx_export
 from reverie.export.chunks import FEWEST, MOST, chunk_rows
 from reverie.export.exporter import export_bundle
@@ -27,14 +27,15 @@ def test_a_network_whose_rows_depend_on_one_another_keeps_whole_batches(tmp_path
     assert manifest.chunk("discriminator") is None
     assert manifest.chunk("generator") is None  # which trains through it
     assert manifest.chunk("synthesis_noise") is None  # which searches through the generator
+    assert manifest.chunk("sampling") is None
     assert manifest.chunk("solver")
 
 
 def test_a_bundle_that_says_nothing_of_chunks_has_whole_batches(exported):
     manifest = exported(SMALL).manifest
-    assert all(manifest.chunk(name) for name in (*MODELS, *SEARCHES))
+    assert all(manifest.chunk(name) for name in (*MODELS, *SEARCHES, SAMPLING))
     manifest.training.pop("chunks")
-    assert not any(manifest.chunk(name) for name in (*MODELS, *SEARCHES))
+    assert not any(manifest.chunk(name) for name in (*MODELS, *SEARCHES, SAMPLING))
 
 
 def test_chunks_are_small_where_activations_are_many_and_large_where_parameters_are():
