@@ -169,7 +169,7 @@ class Manifest:
         return frozenset(as_injected(solver, solver, generator))
 
     def chunk(self, name: str) -> int | None:
-        """Rows of a batch to compute at a time with a model or a search; None where a batch must stay whole."""
+        """Rows of a batch to compute at a time, by what `training` names; None where a batch must stay whole."""
         rows: int | None = self.training.get("chunks", {}).get(name)
         return rows
 

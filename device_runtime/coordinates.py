@@ -88,23 +88,20 @@ def _axes(inputs: Rows, most: int, rng: np.random.Generator) -> Axes:
     "Finding structure with randomness", 2011, algorithm 4.4.
     """
     size = math.prod(inputs.shape[1:])
+    total = sum(part.reshape(len(part), size).sum(axis=0, dtype=np.float64) for part in in_chunks(inputs))
+    mean = np.asarray(total / len(inputs), np.float32)
 
     def added_up(of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        return np.asarray(sum(of(part.reshape(len(part), size)) for part in in_chunks(inputs)))
-
-    mean = (added_up(lambda part: part.sum(axis=0, dtype=np.float64)) / len(inputs)).astype(np.float32)
+        return np.asarray(sum(of(part.reshape(len(part), size) - mean) for part in in_chunks(inputs)))
 
     def multiplied(directions: np.ndarray) -> np.ndarray:
-        return added_up(lambda part: (part - mean).T @ ((part - mean) @ directions))
-
-    def spread_along(directions: np.ndarray) -> np.ndarray:
-        return added_up(lambda part: _products((part - mean) @ directions)) / len(inputs)
+        return added_up(lambda centred: centred.T @ (centred @ directions))
 
     directions = rng.standard_normal((size, min(most + SPARE, len(inputs), size)), dtype=np.float32)
     for _ in range(ROUNDS):
         directions = multiplied(np.linalg.qr(directions).Q)
     directions = np.linalg.qr(directions).Q
-    squares, turn = np.linalg.eigh(spread_along(directions))
+    squares, turn = np.linalg.eigh(added_up(lambda centred: _products(centred @ directions)) / len(inputs))
     spread = np.sqrt(np.maximum(squares, 0))[::-1][:most]
     used = int((spread > 1e-4 * max(spread[0], 1e-8)).sum())
     axes = (directions @ turn[:, ::-1][:, :used]).T

@@ -11,6 +11,7 @@ import numpy as np
 from reverie.device_runtime.bundle import (
     BETAS,
     MODELS,
+    SAMPLING,
     Manifest,
     Weights,
     as_injected,
@@ -58,7 +59,7 @@ class Models:
     @cached_property
     def generator_graph(self) -> Graph:
         """noise, code → generated."""
-        return Graph(self.model_file("generator"), chunk=self.manifest.chunk("sampling"))
+        return Graph(self.model_file("generator"), chunk=self.manifest.chunk(SAMPLING))
 
     def synthesis_graph(self, trained: Weights, search: str) -> Graph:
         """The loss and its gradient for the "image" or "noise" that is searched, between this solver and `trained`.

@@ -169,8 +169,7 @@ class _Exporter:
         if name != "solver":  # which stays as it came
             rewriting.faster(model)
         if name == "generator" and name in self.chunks:
-            parameters = sum(p.numel() for p in module.parameters())
-            self.chunks["sampling"] = chunk_rows(model, parameters, ACTIVATIONS_SAMPLING)
+            self.chunks[bundle.SAMPLING] = chunk_rows(model, _parameters(module), ACTIVATIONS_SAMPLING)
         onnx_export.strip_metadata(model)
         content = model.SerializeToString(deterministic=True)
         names = [n for n, _ in module.named_parameters()] + (["active"] if name == "solver" else [])
@@ -186,7 +185,7 @@ class _Exporter:
         trained = [n for n in weights if n.startswith(f"{name}.")]
         if name == "solver":
             trained = [n for n in trained if n.removeprefix("solver.") in self.trainable.names]
-        rows = chunk_rows(model, sum(value.size for value in weights.values()))
+        rows = chunk_rows(model, _parameters(module))
         operators.make_trainable(model, set(trained))
         fed = {n: value for n, value in weights.items() if not n.startswith(f"{name}.")}
         onnx_export.weights_to_inputs(model, fed)
@@ -214,7 +213,7 @@ class _Exporter:
         model = onnx_export.to_onnx(module, self.example(module, 2), outputs, self.unbatched(module))
         weights = {n: p.detach().numpy() for n, p in module.named_parameters()}
         if {"solver", "generator"} <= self.chunks.keys():
-            self.chunks[f"synthesis_{name}"] = chunk_rows(model, sum(value.size for value in weights.values()))
+            self.chunks[f"synthesis_{name}"] = chunk_rows(model, _parameters(module))
         operators.make_trainable(model, {wanted})
         model = artifacts.input_gradient(model, wanted)
         graphs_here = []
@@ -358,6 +357,10 @@ class _Exporter:
             tools=tools | {"python": platform.python_version()},
             unknown={"measured": n.measured} if n.measured else {},
         )
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 def _relative(difference: parity.Difference) -> float:

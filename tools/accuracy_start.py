@@ -58,7 +58,7 @@ class OwnImages(NamedTuple):
 
 
 def scored_on(dataset: str, validation: bool, generator: str = "reference") -> str:
-    """Name of the data set in a Run, so that figures on validation images are never taken for test figures."""
+    """Name of the data set in a Run, so that figures on validation images or with another generator are told apart."""
     words = (dataset, "validation" if validation else "", "" if generator == "reference" else f"{generator} generator")
     return " ".join(filter(None, words))
 
@@ -87,7 +87,7 @@ def begin_with_files(
         test = read_idx(data / dataset, "t10k")
     steps = PROTOCOLS[protocol](train, test, seed)
     about = scored_on(dataset, validation, generator)
-    pretrained = (cache or scratch) / f"{about.replace(' ', '-')}-{steps.pretraining}-{seed}"
+    pretrained = _place(cache or scratch, about, steps.pretraining, seed)
     apart(_pretrain_arrays, steps._replace(updates=[], tests=[]), pretrained, seed, GENERATORS[generator])
     return Measured(about, protocol, seed, steps, _installed(pretrained, steps.slots, scratch), pretrained)
 
@@ -115,7 +115,7 @@ def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed
         for number, file in enumerate(train[slot]):
             (history / names[slot] / f"{number:06d}{file.suffix}").symlink_to(file.resolve())
     about = scored_on(own.folder.resolve().name, validation)
-    pretrained = (cache or scratch) / f"{about.replace(' ', '-')}-product-{seed}"
+    pretrained = _place(cache or scratch, about, "product", seed)
     apart(_pretrain_folder, own, history, pretrained, seed)
     start = _installed(pretrained, len(names), scratch)
     make = InputMaker(start.folder, start.manifest)
@@ -127,6 +127,10 @@ def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed
     learnt = [samples(train, task) for task in tasks]
     steps = Protocol(learnt[0], learnt[1:], [samples(test, task) for task in tasks], len(names), names=names)
     return Measured(about, "product", seed, steps, start, pretrained)
+
+
+def _place(folder: Path, about: str, pretraining: str, seed: int) -> Path:
+    return folder / f"{about.replace(' ', '-')}-{pretraining}-{seed}"
 
 
 def _installed(pretrained: Path, slots: int, scratch: Path) -> Models:

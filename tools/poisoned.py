@@ -22,6 +22,7 @@ from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.models import Models
 from reverie.device_runtime.preprocess import image_files
 from reverie.device_runtime.report import predict
+from reverie.tools import markdown
 from reverie.tools.poisoning import patched, poison
 
 _MAIN = "from reverie.tools.cli import main; main()"
@@ -140,8 +141,8 @@ def as_markdown(outcomes: list[Outcome]) -> str:
         "patched",
         "why",
     )
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     for o in outcomes:
         shares = [f"{share:.1%}" for share in (o.known, o.learnt, o.made_known, o.made_learnt, o.attack)]
-        lines.append(f"| {' | '.join((o.case, str(o.seed), o.outcome, *shares, o.why))} |")
-    return "\n".join(lines)
+        rows.append((o.case, str(o.seed), o.outcome, *shares, o.why))
+    return markdown.table(heads, rows)

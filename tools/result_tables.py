@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from reverie.tools import markdown
 from reverie.tools.results import Run, grouped, title
 
 FINAL = (
@@ -61,12 +62,7 @@ def print_tables(console: Console, runs: list[Run]) -> None:
 
 def as_markdown(runs: list[Run]) -> str:
     """For a document."""
-    lines = []
-    for section in sections(runs):
-        lines += [f"### {section.title}", "", f"| {' | '.join(section.headings)} |"]
-        lines += ["|---" * len(section.headings) + "|"]
-        lines += [f"| {' | '.join(row)} |" for row in section.rows] + [""]
-    return "\n".join(lines)
+    return "\n".join(f"### {s.title}\n\n{markdown.table(s.headings, s.rows)}\n" for s in sections(runs))
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:

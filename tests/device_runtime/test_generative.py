@@ -150,6 +150,7 @@ def test_principal_coordinates_are_those_of_a_singular_value_decomposition():
     rng = np.random.default_rng(0)
     inputs = (rng.standard_normal((2500, 60)) * 0.9 ** np.arange(60)).astype(np.float32)
     found = principal_coordinates(inputs, np.zeros(2500, int), 4, rng)[:]
+    np.testing.assert_allclose(found.T @ found / 2500, np.eye(4), atol=1e-4)
     _, _, axes = np.linalg.svd(inputs - inputs.mean(axis=0), full_matrices=False)
     for at in range(4):
         assert np.abs(np.corrcoef(found[:, at], inputs @ axes[at])[0, 1]) > 0.99

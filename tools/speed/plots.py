@@ -32,12 +32,9 @@ def save_growth(growth: Growth, file: Path) -> None:
             ticks = sorted({x for line in lines for x in line[3]})
             for axes, label in zip(row, (seconds, "peak memory, MB"), strict=True):
                 _scale(axes, ticks, what, label)
-            row[0].set_yscale("log")
-            row[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            row[0].yaxis.set_major_formatter("{x:g}")
-            row[0].yaxis.set_minor_locator(NullLocator())
+            _scale_of_time(row[0])
             row[1].set_ylim(0, 1.15 * row[1].get_ylim()[1])
-            row[1].legend(loc="best")
+            row[1].legend()
         figure.savefig(file, format="png", dpi=150)
 
 
@@ -71,3 +68,10 @@ def _scale(axes: Axes, ticks: list[int], what: str, label: str) -> None:
     axes.set_xlabel(what)
     axes.set_ylabel(label)
     axes.grid(color=FAINT, linewidth=0.5)
+
+
+def _scale_of_time(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from reverie.tools import markdown
 from reverie.tools.speed.run import Speed
 from reverie.tools.speed.update import StageCost
 
@@ -19,24 +19,20 @@ if TYPE_CHECKING:
     from reverie.tools.speed.rules import RuleTimes
     from reverie.tools.speed.steps import StepTimes
 
-DOCUMENT_WIDTH = 500
-"""Of a console whose lines must not be broken."""
-
 
 def print_speed(speed: Speed) -> None:
     """A table for each part that was measured."""
+    console = Console()
     for table in tables(speed):
-        Console().print(table)
+        console.print(table)
 
 
 def print_markdown(speed: Speed) -> None:
     """The same, as a document takes it."""
     for table in tables(speed):
-        title, table.title, table.box = table.title, None, box.MARKDOWN
-        console = Console(width=DOCUMENT_WIDTH)
-        with console.capture() as captured:
-            console.print(table)
-        click.echo(f"### {title}\n\n{captured.get().strip()}\n")
+        headings = [str(column.header) for column in table.columns]
+        rows = zip(*(map(str, column.cells) for column in table.columns), strict=True)
+        click.echo(f"### {table.title}\n\n{markdown.table(headings, rows)}\n")
 
 
 def tables(speed: Speed) -> Iterator[Table]:
