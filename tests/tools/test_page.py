@@ -88,6 +88,14 @@ def test_everything_is_done_with_the_keyboard(page):
     page.until(lambda: page.text("stage").endswith("fine-tune"))
 
 
+def test_two_names_typed_before_the_box_has_answered_are_both_there(page):
+    page.find("name").send_keys("cat", Keys.ENTER, "dog", Keys.ENTER)
+    page.until(lambda: page.button("cat") is not None and page.button("dog") is not None, 10)
+    page.find("name").send_keys("a/b", Keys.ENTER)
+    page.until(lambda: "cannot be a label" in page.text("says"), 10)
+    assert page.find("name").get_attribute("value") == "a/b"  # to be mended
+
+
 def test_enter_confirms_what_the_solver_is_sure_of(page):
     page.until(lambda: page.server.state()["suggested"] is not None)
     page.driver.execute_script("document.activeElement.blur()")

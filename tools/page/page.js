@@ -199,10 +199,12 @@ window.addEventListener("blur", end);
 $("new").addEventListener("submit", async (event) => {
   event.preventDefault();
   const label = $("name").value.trim();
-  if (label && (await send("/name", { label }))) {
-    $("name").value = "";
-    document.querySelector(`#classes [data-label="${CSS.escape(label)}"]`)?.focus();
-  }
+  if (!label) return;
+  $("name").value = ""; // at once: the next name may be typed before the box has answered
+  const named = await send("/name", { label });
+  if ($("name").value !== "") return;
+  if (named) document.querySelector(`#classes [data-label="${CSS.escape(label)}"]`)?.focus();
+  else $("name").value = label;
 });
 $("skip").addEventListener("click", () => send("/answer", { label: null }));
 
