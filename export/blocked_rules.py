@@ -44,6 +44,8 @@ class Convolution(NamedTuple):
     dilations: Sequence[int]
     pads: Sequence[int]
     group: int
+    constant: bool
+    """Whether its weights never change."""
 
 
 def convolution(site: Site, weight: str) -> Convolution:
@@ -59,6 +61,7 @@ def convolution(site: Site, weight: str) -> Convolution:
         site.attribute("dilations", [1, 1]),
         site.attribute("pads", [0, 0, 0, 0]),
         site.attribute("group", 1),
+        weight in site.known.constants,
     )
 
 
@@ -167,12 +170,18 @@ class Blocked:
         count = c.kernel[0] * c.kernel[1]
         if (outputs, inputs) != (c.outputs, c.inputs):
             weight = site.emit("Pad", weight, np.array([0, 0, 0, outputs - c.outputs, inputs - c.inputs, 0]))
+        within = block if inputs >= block else 1
+        if c.constant:  # the engine computes this once, which it does with operators of its plain layout alone
+            weight = weight if taps is None else site.emit("Gather", weight, np.array(taps), axis=2)
+            apart = site.emit("Reshape", weight, np.array([outputs // block, block, inputs // within, within, count]))
+            filters = site.emit("Transpose", apart, perm=[0, 2, 4, 3, 1])
+            return site.emit("Reshape", filters, np.array([outputs, inputs, *c.kernel]))
         # To take B rows of values to values of B rows is what the change of layout does, and fast.
         rows = site.emit("Reshape", weight, np.array([outputs // block, block, 1, -1]))
         filters = site.emit("Reshape", reordered(site, rows), np.array([outputs // block, inputs, -1, block]))
         if taps is not None:
             filters = site.emit("Gather", filters, np.array(taps), axis=2)
-        if inputs >= block:
+        if within > 1:
             apart = site.emit("Reshape", filters, np.array([outputs // block, inputs // block, block, count, block]))
             filters = site.emit("Transpose", apart, perm=[0, 1, 3, 2, 4])
         return site.emit("Reshape", filters, np.array([outputs, inputs, *c.kernel]))

@@ -9,6 +9,8 @@ import onnx
 FEWEST, MOST = 16, 128
 ACTIVATIONS = 4
 """For each parameter, the numbers that a chunk should compute."""
+ACTIVATIONS_SYNTHESIS = 6
+"""The same in synthesis, whose graphs have the most operators, so that more rows make each worth its call."""
 ACTIVATIONS_SAMPLING = 1
 """The same where weights are constants, on which no work is done in every chunk, and few rows should use all cores."""
 

@@ -27,7 +27,7 @@ from reverie.device_runtime.preprocess import Preprocessing
 from reverie.export import artifacts, batch_statistics, graphs, onnx_export, operators, parity, rewriting
 from reverie.export.backbone import Front
 from reverie.export.canary import add_canary, canary_files
-from reverie.export.chunks import ACTIVATIONS_SAMPLING, chunk_rows
+from reverie.export.chunks import ACTIVATIONS_SAMPLING, ACTIVATIONS_SYNTHESIS, chunk_rows
 from reverie.export.factories import IgnoringCode, require_shape
 from reverie.export.packing import pack
 from reverie.export.trainable import select
@@ -213,7 +213,7 @@ class _Exporter:
         model = onnx_export.to_onnx(module, self.example(module, 2), outputs, self.unbatched(module))
         weights = {n: p.detach().numpy() for n, p in module.named_parameters()}
         if {"solver", "generator"} <= self.chunks.keys():
-            self.chunks[f"synthesis_{name}"] = chunk_rows(model, _parameters(module))
+            self.chunks[f"synthesis_{name}"] = chunk_rows(model, _parameters(module), ACTIVATIONS_SYNTHESIS)
         operators.make_trainable(model, {wanted})
         model = artifacts.input_gradient(model, wanted)
         graphs_here = []

@@ -23,6 +23,22 @@ def run_blocked(model, feeds, block):
     return run(form, feeds) if block == HERE else run_as_if(form, feeds, block)
 
 
+def graph_with_weights(nodes, feeds, outputs, constant, **constants):
+    """A graph to be fed with `feeds`, of which the weights "w" are trained, or `constant`."""
+    shapes = {name: value.shape for name, value in feeds.items() if name != "w" or not constant}
+    return graph_of(nodes, shapes, outputs, **constants, **({"w": feeds["w"]} if constant else {}))
+
+
+def assert_engine_folds_weights(form):
+    """What depends on constants alone is in operators of the plain layout, which the engine computes once."""
+    fed = {value.name for value in form.graph.input}
+    for node in form.graph.node:
+        if fed.intersection(node.input):
+            fed.update(node.output)
+        else:
+            assert node.domain != DOMAIN
+
+
 @st.composite
 def convolutions(draw):
     """Sizes of a convolution that the kernels take, with inputs of the sizes that it needs."""
@@ -44,33 +60,37 @@ def convolutions(draw):
 
 
 @settings(deadline=None, max_examples=60)
-@given(convolutions(), st.sampled_from(BLOCKS), st.sampled_from(["Neg", "Relu", "LeakyRelu", "Clip"]))
-def test_a_convolution_gives_the_same_in_every_layout(sizes, block, activation):
+@given(convolutions(), st.sampled_from(BLOCKS), st.sampled_from(["Neg", "Relu", "LeakyRelu", "Clip"]), st.booleans())
+def test_a_convolution_gives_the_same_in_every_layout(sizes, block, activation, constant):
     inputs, attributes = sizes
     inputs |= {"b": (inputs["w"][0],)}
     nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], **attributes)]
     bounds = {"low": -0.5, "high": 1.5} if activation == "Clip" else {}
     nodes.append(helper.make_node(activation, ["c", *bounds], ["y"]))
-    model = graph_of(nodes, inputs, ["y"], **bounds)
-    model.graph.input[2].type.tensor_type.shape.dim[0].dim_value = inputs["w"][0]
     feeds = drawn(inputs)
+    model = graph_with_weights(nodes, feeds, ["y"], constant, **bounds)
+    model.graph.input[-1].type.tensor_type.shape.dim[0].dim_value = inputs["w"][0]
+    if constant:
+        assert_engine_folds_weights(blocked(model, block))
     assert (("", activation) in operators(blocked(model, block))) == (activation == "Neg")
     assert_same(run_blocked(model, feeds, block), run(model, feeds))
 
 
 @settings(deadline=None, max_examples=60)
-@given(convolutions(), st.sampled_from(BLOCKS))
-def test_the_gradient_for_the_input_of_a_convolution_gives_the_same_in_every_layout(sizes, block):
+@given(convolutions(), st.sampled_from(BLOCKS), st.booleans())
+def test_the_gradient_for_the_input_of_a_convolution_gives_the_same_in_every_layout(sizes, block, constant):
     inputs, attributes = sizes
     forward = graph_of([helper.make_node("Conv", ["x", "w"], ["y"], **attributes)], inputs, ["y"])
     inputs |= {"dy": run(forward, drawn(inputs))["y"].shape}
     node = helper.make_node("ConvGrad", ["dy", "x", "w"], ["dx"], domain=MICROSOFT, **attributes)
-    model = graph_of([node], inputs, ["dx"])
-    model.graph.output[0].type.tensor_type.shape.Clear()
     feeds = drawn(inputs, 1)
+    model = graph_with_weights([node], feeds, ["dx"], constant)
+    model.graph.output[0].type.tensor_type.shape.Clear()
     form = blocked(model, block)
     if (MICROSOFT, "ConvGrad") in operators(form):
         return  # a stride, a dilation and a padding for which the rule leaves it, and nothing else changes
+    if constant:
+        assert_engine_folds_weights(form)
     assert_same(run(form, feeds) if block == HERE else run_as_if(form, feeds, block), run(model, feeds))
 
 
