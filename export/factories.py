@@ -91,7 +91,7 @@ def run_once(what: str, network: nn.Module, *inputs: Tensor) -> Tensor:
         given = " and ".join(str(tuple(value.shape[1:])) for value in inputs)
         raise ExportError(
             f"the {what} does not run on inputs of shape {given} ({first_line(error)}): "
-            "check the input shape and the number of classes"
+            "check the size of inputs, their colour (--colour) and the number of classes"
         ) from error
 
 

@@ -8,7 +8,7 @@ import multiprocessing
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -55,6 +55,8 @@ class OwnImages(NamedTuple):
     backbone_until: str | None
     solver_epochs: int
     gan_steps: int
+    stated: Mapping[str, Any]
+    compare: tuple[str, Path] | None
 
 
 def scored_on(dataset: str, validation: bool, generator: str = "reference") -> str:
@@ -181,5 +183,7 @@ def _pretrain_folder(own: OwnImages, history: Path, pretrained: Path, seed: int)
         size=own.size,
         solver=own.solver,
         solver_weights=own.solver_weights,
+        stated=own.stated,
+        compare=own.compare,
         backbone_until=own.backbone_until,
     )

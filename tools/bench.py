@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 
 from reverie.tools.forms import ABLATIONS, all_forms
-from reverie.tools.options import dimensions, json_option, seed_option
+from reverie.tools.options import dimensions, json_option, preprocessing_options, seed_option
 
 SIZES = ("28x28 reference", "64x64 MobileNetV2", "EfficientNet-Lite0 head")
 PARTS = ("box", "growth", "steps", "rules", "update")
@@ -38,12 +38,13 @@ def command() -> None:
     type=click.Path(path_type=Path),
     help="In the place of --data: a folder of class-named folders, for the protocol product.",
 )
-@click.option("--size", callback=dimensions, help="Of --images, as in `reverie pretrain`; so are the next five.")
+@click.option("--size", callback=dimensions, help="Of --images, as in `reverie pretrain`; so are its other options.")
 @click.option("--solver")
 @click.option("--solver-weights", type=click.Path(path_type=Path))
 @click.option("--backbone-until", metavar="MODULE.PATH")
 @click.option("--solver-epochs", default=8, show_default=True, type=click.IntRange(1))
 @click.option("--gan-steps", default=4000, show_default=True, type=click.IntRange(1))
+@preprocessing_options
 @click.option(
     "--form",
     "forms",

@@ -33,7 +33,7 @@ def pictures(workspace):
 
 
 def own(folder, solver="my_backbones:many"):
-    return OwnImages(folder, (16, 16), solver, None, "neck", 3, 2)
+    return OwnImages(folder, (16, 16), solver, None, "neck", 3, 2, {}, None)
 
 
 @pytest.mark.parametrize("validation", [False, True])
@@ -77,6 +77,17 @@ def test_product_is_learnt_on_a_folder_of_images_behind_a_backbone(pictures, rev
     assert joint.overall(2) > 0.6
     assert not default.pictures
     assert set(default.coverage[-1]) == set(LABELS)
+
+
+def test_grey_pictures_go_through_a_colour_backbone_if_that_is_stated(pictures, reverie):
+    for file in pictures.rglob("*.png"):
+        cv2.imwrite(str(file), cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
+    asked = ("bench", "accuracy", "--images", pictures, "--size", "16,16", "--solver", "my_backbones:many")
+    less = ("--backbone-until", "neck", "--solver-epochs", 1, "--gan-steps", 1, "--seeds", 1, "--form", "none")
+    finished = reverie(*asked, *less)
+    assert (finished.code, finished.out) == (1, "")
+    assert "--colour" in finished.err
+    assert reverie(*asked, *less, "--colour", "rgb").code == 0
 
 
 @pytest.mark.parametrize(("classes", "tasks"), [(4, (2, 1, 1)), (5, (3, 1, 1)), (7, (4, 2, 1)), (10, (6, 2, 2))])
