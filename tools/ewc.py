@@ -65,8 +65,9 @@ class Ewc:
             monitor.step(step + 1, now.schedule.steps, loss.item())
         self._solver.eval()
         self._hold(now.live.inputs[:], active, now.seed)
-        trained = {name: value.detach().numpy().copy() for name, value in self._solver.state_dict().items()}
-        return now.models.with_solver({f"solver.{name}": value for name, value in trained.items()})
+        trained = {f"solver.{name}": value.numpy().copy() for name, value in self._solver.state_dict().items()}
+        # Behind a backbone the solver also holds the statistics of its features, which are no weights of the bundle.
+        return now.models.with_solver({name: trained[name] for name in now.models.solver if name in trained})
 
     def _penalty(self) -> Tensor:
         named = dict(self._solver.named_parameters())

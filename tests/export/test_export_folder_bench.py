@@ -67,10 +67,10 @@ def test_product_is_learnt_on_a_folder_of_images_behind_a_backbone(pictures, rev
         "--output",
         "figures.json",
     )
-    finished = reverie(*asked, *more, "--form", "joint", "--form", "default")
+    finished = reverie(*asked, *more, "--form", "joint", "--form", "ewc", "--form", "default")
     assert finished.code == 0, finished.err
-    joint, default = load_runs(Path("figures.json"))
-    for run in (joint, default):
+    joint, ewc, default = load_runs(Path("figures.json"))
+    for run in (joint, ewc, default):
         assert (run.dataset, run.protocol) == ("pictures", "product")
         assert run.weights == [9, 3, 3]
         assert run.matrix[0][0] > 0.6
