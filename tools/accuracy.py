@@ -28,7 +28,9 @@ from reverie.tools.forms import FORMS, all_forms
 from reverie.tools.protocols import Protocol, as_frames
 from reverie.tools.results import Run
 
-NAMES = (*baselines.BASELINES, "ewc", *FORMS)
+IN_TORCH = ("lwf", "ewc")
+"""Baselines of `regularised.py`."""
+NAMES = (*baselines.BASELINES, *IN_TORCH, *FORMS)
 """What is compared unless some are chosen."""
 EWC_STRENGTH = 1e3
 """λ; not tuned yet."""
@@ -43,7 +45,7 @@ def measure(begin: Callable[[Path], Measured], forms: Sequence[str], console: Co
         for form in forms:
             # Without the sessions of the form before, which a process cannot be sent.
             fresh = dataclasses.replace(measured, start=dataclasses.replace(measured.start))
-            run = apart(_run, form, fresh) if form == "ewc" else _run(form, fresh)
+            run = apart(_run, form, fresh) if form in IN_TORCH else _run(form, fresh)
             accuracies = ", ".join(f"{run.overall(i):.2%}" for i in range(len(run.matrix)))
             console.print(
                 f"{run.dataset} {run.protocol} seed {run.seed} {form}: {accuracies}  {sum(run.seconds):.0f} s"
@@ -71,10 +73,11 @@ def _run(form: str, measured: Measured) -> Run:
 def _learner(form: str, measured: Measured, config: UpdateConfig, run: Run) -> Callable[[Models, int, Monitor], Models]:
     """How `form` makes update `number` of `models`; what only a whole update tells is noted in `run`."""
     steps = measured.steps
-    if form == "ewc":
-        from reverie.tools.ewc import Ewc
+    if form in IN_TORCH:
+        from reverie.tools.regularised import Ewc, Lwf
 
-        chain = Ewc(measured.pretrained, steps.slots - len(measured.start.classes), EWC_STRENGTH)
+        spare = steps.slots - len(measured.start.classes)
+        chain = Lwf(measured.pretrained, spare) if form == "lwf" else Ewc(measured.pretrained, spare, EWC_STRENGTH)
         return lambda models, number, monitor: chain.train(baselines.task(models, steps, number, config), monitor)
     if form in baselines.BASELINES:
         return lambda models, number, monitor: baselines.train(

@@ -2,10 +2,9 @@
 
     none    the live images alone
     joint   all images of all tasks so far: the upper bound
-    lwf     the old solver's softened output on the live images (Li & Hoiem, "Learning without forgetting", ECCV 2016)
     er      100 stored images a class (Rolnick et al., "Experience replay for continual learning", NeurIPS 2019)
-    ewc     weights held where the old tasks' Fisher information is large, see `ewc.py`
 
+"lwf" and "ewc", which need losses of their own, are in `regularised.py`.
 Earlier tasks count with the number of their classes, as replay does in the default form.
 """
 
@@ -16,16 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reverie.device_runtime.config import FitConfig, ReplayConfig, UpdateConfig
+from reverie.device_runtime.config import FitConfig, UpdateConfig
 from reverie.device_runtime.fit import Live, Source, fit, live_source
 from reverie.device_runtime.frames import extend_classes, split
 from reverie.device_runtime.models import Models
 from reverie.device_runtime.monitor import Monitor
 from reverie.device_runtime.randomness import rng_for
-from reverie.device_runtime.replay import Examples, label
 from reverie.tools.protocols import Protocol, Samples, as_frames
 
-BASELINES = ("none", "joint", "lwf", "er")
+BASELINES = ("none", "joint", "er")
 STORED = 100
 """Images of a class that experience replay keeps."""
 
@@ -63,8 +61,6 @@ def train(form: str, now: Task, monitor: Monitor) -> Models:
         sources += [_images(now, past, f"task {at}") for at, past in enumerate(now.earlier)]
     if form == "er":
         sources += [_images(now, _stored(past, now.seed, at), f"task {at}") for at, past in enumerate(now.earlier)]
-    if form == "lwf":
-        sources.append(_distilled(now))
     with monitor.stage("fine-tune"):
         return now.models.with_solver(fit(now.models, sources, now.models.active, now.schedule, now.seed, monitor))
 
@@ -78,13 +74,3 @@ def _stored(samples: Samples, seed: int, number: int) -> Samples:
     rng = rng_for(seed, "stored", number)
     rows = [np.flatnonzero(samples.labels == slot) for slot in np.unique(samples.labels)]
     return samples.take(np.concatenate([rng.permutation(members)[:STORED] for members in rows]))
-
-
-def _distilled(now: Task) -> Source:
-    """The live images again, labelled by the solver before."""
-    taught = label(now.before, now.live.inputs[:], ReplayConfig())
-
-    def draw(step: int, count: int) -> Examples:
-        return taught.take(now.live.rows(rng_for(now.seed, "distilled", step), count))
-
-    return Source(draw, float(sum(len(np.unique(past.labels)) for past in now.earlier)))

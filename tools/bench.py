@@ -49,7 +49,7 @@ def command() -> None:
     "--form",
     "forms",
     multiple=True,
-    help="none, joint, lwf, er, ewc, dgr, literal, control, default, or a row of an ablation.  [default: these nine]",
+    help="none, joint, er, lwf, ewc, dgr, literal, control, default, or a row of an ablation.  [default: these nine]",
 )
 @click.option(
     "--ablation", "ablations", multiple=True, type=click.Choice(ABLATIONS), help="A group of changes of the default."

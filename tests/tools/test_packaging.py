@@ -94,7 +94,7 @@ def test_imports_between_the_packages_point_one_way(package, may_import):
 def test_the_verbs_import_the_workstation_half_only_when_they_run():
     """So do they import the files of the bench that are written in torch and onnx."""
     of_speed = ("predict", "product", "rules", "sizes", "solvers", "steps", "torch_engine")
-    in_torch = ("ewc", "generators", "mlp", *(f"speed.{name}" for name in of_speed))
+    in_torch = ("generators", "mlp", "regularised", *(f"speed.{name}" for name in of_speed))
     late = ("reverie.export", "torch", *(f"reverie.tools.{name}" for name in in_torch))
     written_in_torch = {ROOT / "tools" / f"{name.replace('.', '/')}.py" for name in in_torch}
     for path in (p for p in SOURCES if inside(p, "tools") and p not in written_in_torch):
