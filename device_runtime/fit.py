@@ -78,7 +78,7 @@ def fit(
     split = counts([source.share for source in sources], config.batch)
     weight = np.concatenate([np.full(n, s.share / total / n, np.float32) for s, n in zip(sources, split, strict=True)])
     step = models.train_step("solver")
-    shift = config.shift if models.manifest.backbone is None else 0.0  # features are no images
+    shift = shift_of(models, config)
     momenta = models.manifest.training.get("statistics", {})
     running = {name: models.solver[name].copy() for name in momenta}
     convergence = Convergence(config.window, config.tolerance)
@@ -119,6 +119,11 @@ def fit(
             state = {"solver": step.state(), "recent": recent, "at": np.array([at, cool_from, end])}
             monitor.save(state | {f"running.{name}": value for name, value in running.items()})
     return step.weights() | running
+
+
+def shift_of(models: Models, config: FitConfig) -> float:
+    """How far inputs are moved in training: `config.shift`, but 0 for features, which are no images."""
+    return config.shift if models.manifest.backbone is None else 0.0
 
 
 def fine_tune(

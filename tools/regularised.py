@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reverie.device_runtime.augmentation import moved
+from reverie.device_runtime.fit import shift_of
 from reverie.device_runtime.models import Models
 from reverie.device_runtime.monitor import Monitor
 from reverie.device_runtime.randomness import rng_for
@@ -99,7 +100,7 @@ class Ewc:
 
     def _hold(self, inputs: np.ndarray, active: Tensor, seed: int) -> None:
         rows = rng_for(seed, "fisher").choice(len(inputs), min(FISHER_SAMPLES, len(inputs)), replace=False)
-        fisher = _fisher(self._solver, torch.from_numpy(inputs[rows]), active)
+        fisher = _fisher(self._solver, torch.from_numpy(inputs[rows]), active, seed)
         weights = {name: value.detach().clone() for name, value in self._solver.named_parameters()}
         self._held.append(Held(weights, fisher))
 
@@ -112,7 +113,7 @@ def _train(solver: nn.Module, now: Task, loss: Loss, monitor: Monitor) -> Models
     """Train `solver` in place on the live images, moved as in all forms; returns the models with its weights."""
     torch.manual_seed(now.seed)
     optimizer = torch.optim.Adam(solver.parameters(), lr=now.schedule.learning_rate)
-    shift = now.schedule.shift if now.models.manifest.backbone is None else 0.0
+    shift = shift_of(now.models, now.schedule)
     solver.train()
     with monitor.stage("fine-tune"):
         for step in range(now.schedule.steps):
@@ -129,13 +130,14 @@ def _train(solver: nn.Module, now: Task, loss: Loss, monitor: Monitor) -> Models
     return now.models.with_solver({name: trained[name] for name in now.models.solver if name in trained})
 
 
-def _fisher(solver: nn.Module, inputs: Tensor, active: Tensor) -> dict[str, Tensor]:
+def _fisher(solver: nn.Module, inputs: Tensor, active: Tensor, seed: int) -> dict[str, Tensor]:
     """Diagonal of E[g gᵀ], g the gradient of the log-probability of a label drawn from the solver's output."""
+    draw = torch.Generator().manual_seed(seed)
     fisher = {name: torch.zeros_like(value) for name, value in solver.named_parameters()}
     for image in inputs.split(1):
         solver.zero_grad()
         log_probabilities = torch.log_softmax(masked(solver(image), active), dim=1)
-        drawn = torch.multinomial(log_probabilities.detach().exp(), 1)
+        drawn = torch.multinomial(log_probabilities.detach().exp(), 1, generator=draw)
         log_probabilities.gather(1, drawn).sum().backward()
         for name, value in solver.named_parameters():
             if value.grad is not None:
