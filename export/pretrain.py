@@ -36,9 +36,9 @@ class PretrainConfig:
     gan_steps: int = 4000
     gan_batch: int = 64
     gan_learning_rate: float = 1e-3
-    gan_reconstruction: float = 3.0
+    gan_reconstruction: float = 20.0
     """Weight of the mean squared distance from real images that the generator reproduces from their coordinates."""
-    gan_components: int = 16
+    gan_components: int = 32
     """Principal coordinates in the noise of an image to reproduce; the rest is fresh noise."""
     average_decay: float = 0.995
     validation_share: float = 0.1
