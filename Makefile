@@ -6,6 +6,9 @@ WORKSTATION := .venv-workstation/bin
 DEMO := models/fashion-demo
 DEMO_HOME := .demo-home
 
+# A file of tests to each core, as most tests keep to one.
+PARALLEL := --numprocesses logical --dist loadfile
+
 # Where the test of the window view finds an OpenCV that has windows; the headless one of the environment has none.
 WINDOWS := .opencv-window
 
@@ -22,9 +25,9 @@ demo: box
 # Tests of the device runtime, of hostile input, crashes and privacy, and that of the small installation, are about the device
 # half alone: once is enough.
 test: box workstation $(WINDOWS)
-	$(BOX)/pip install --quiet --no-warn-conflicts "pytest>=8" "hypothesis>=6"
-	$(BOX)/python -m pytest -m "not workstation"
-	$(WORKSTATION)/python -m pytest --ignore tests/device_runtime --ignore tests/hostile --ignore tests/crash \
+	$(BOX)/pip install --quiet --no-warn-conflicts "pytest>=8" "hypothesis>=6" "pytest-xdist>=3.6"
+	$(BOX)/python -m pytest $(PARALLEL) -m "not workstation"
+	$(WORKSTATION)/python -m pytest $(PARALLEL) --ignore tests/device_runtime --ignore tests/hostile --ignore tests/crash \
 	  --ignore tests/privacy --ignore tests/scenarios/test_small_install.py
 
 # Cuts the power of a file system 2,000 times, kills an update at every system call and watches a stream for ten minutes;

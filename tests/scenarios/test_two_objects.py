@@ -52,7 +52,7 @@ def test_two_things_are_shown_on_the_page_learnt_and_left_again(reverie, materia
             page = Page(driver, server)
             page.name(label)
             page.hold(label, 4)
-            page.until(lambda page=page, label=label: page.frames(label) >= 20, 10)
+            page.until(lambda page=page, label=label: page.frames(label) >= 20)
             if label == "box":
                 page.find("update").click()
                 page.until(lambda page=page: page.text("outcome").startswith("Learnt"))
@@ -63,7 +63,7 @@ def test_two_things_are_shown_on_the_page_learnt_and_left_again(reverie, materia
             server = Served("--home", home, "--source", clip, "--loop")
             driver.get(server.url)
             page = Page(driver, server)
-            page.until(lambda page=page, label=label: page.text("seen").startswith(f"{label}\n"), 20)
+            page.until(lambda page=page, label=label: page.text("seen").startswith(f"{label}\n"))
             if label == "cup":
                 driver.get("about:blank")
                 server.end()

@@ -27,8 +27,8 @@ class Page:
         self.driver, self.server = driver, server
         self.until(lambda: "%" in self.text("seen"))
 
-    def until(self, condition, seconds=120):
-        waiting.until(condition, seconds, lambda: self.driver.find_element(By.TAG_NAME, "body").text)
+    def until(self, condition):
+        waiting.until(condition, shows=lambda: self.driver.find_element(By.TAG_NAME, "body").text)
 
     def find(self, name):
         return self.driver.find_element(By.ID, name)
@@ -46,7 +46,7 @@ class Page:
 
     def name(self, label):
         self.find("name").send_keys(label, Keys.ENTER)
-        self.until(lambda: self.button(label) is not None, 5)
+        self.until(lambda: self.button(label) is not None)
 
     def hold(self, label, seconds):
         ActionChains(self.driver).click_and_hold(self.button(label)).pause(seconds).release().perform()

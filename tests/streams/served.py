@@ -37,7 +37,7 @@ class Served:
 
     def ask(self, method, path, body=None, *, token=True, **headers):
         """Status, headers and content of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         sent = {"Host": f"127.0.0.1:{self.port}"}
         if token:
             sent["Cookie"] = f"reverie-{self.port}={self.token}"
@@ -58,7 +58,7 @@ class Served:
     def end(self):
         """Ctrl-C: exit code and what was said."""
         self.process.send_signal(signal.SIGINT)
-        out, error = self.process.communicate(timeout=60)
+        out, error = self.process.communicate(timeout=300)
         return self.process.returncode, out, error
 
 

@@ -8,8 +8,11 @@ import pytest
 
 from reverie.device_runtime import frame_store
 
+PATIENCE = 600
+"""Seconds; nothing here is about speed, and a machine that also does other work may take its time."""
 
-def until(condition, seconds=20, shows=lambda: ""):
+
+def until(condition, seconds=PATIENCE, shows=lambda: ""):
     """Wait until `condition` holds, and say so; after `seconds` the test fails with what `shows` tells."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

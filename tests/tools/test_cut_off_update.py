@@ -30,7 +30,7 @@ def started(home, frames_folder):
     """A real update with steps enough to be stopped in."""
     command = [sys.executable, "-c", RUN, "update", "--home", str(home), "--frames", str(frames_folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         updates, _ = transaction.look(home)
         if updates and updates[-1].stage:  # its first stage is saved

@@ -20,9 +20,9 @@ PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
 def test_a_thing_is_named_shown_learnt_and_left_again(page, home):
     page.name("cat")
     page.hold("cat", 3)
-    page.until(lambda: page.frames("cat") >= 20, 5)
-    page.until(lambda: page.server.state()["holding"] is None, 5)
-    page.until(lambda: f"{page.frames('cat')} frames" in page.button("cat").text, 5)
+    page.until(lambda: page.frames("cat") >= 20)
+    page.until(lambda: page.server.state()["holding"] is None)
+    page.until(lambda: f"{page.frames('cat')} frames" in page.button("cat").text)
     assert page.text("last").startswith(("Kept as cat.", "Not kept as cat: "))
 
     page.find("update").click()
@@ -40,7 +40,7 @@ def test_a_thing_is_named_shown_learnt_and_left_again(page, home):
     assert "new" in page.text("learnt")
     for picture in ("generated", "synthesised"):
         image = page.find(picture)
-        page.until(lambda image=image: page.driver.execute_script("return arguments[0].naturalWidth", image) > 100, 20)
+        page.until(lambda image=image: page.driver.execute_script("return arguments[0].naturalWidth", image) > 100)
 
     page.driver.refresh()  # all of it is there again
     page.until(lambda: "cat" in page.text("learnt"))
@@ -48,7 +48,7 @@ def test_a_thing_is_named_shown_learnt_and_left_again(page, home):
     page.driver.find_element(By.CSS_SELECTOR, "#sure button[value=yes]").click()
     page.until(lambda: page.text("generation") == "generation 0000")
     assert store.current(home) == "0000"
-    page.until(lambda: page.frames("cat") >= 20, 10)  # to be learnt another time
+    page.until(lambda: page.frames("cat") >= 20)  # to be learnt another time
     page.find("frames").find_element(By.TAG_NAME, "summary").click()
     page.until(lambda: "rolled back" in page.text("history"))
     page.find("purge-all").click()
@@ -65,24 +65,24 @@ def test_everything_is_done_with_the_keyboard(page):
     keys = ActionChains(page.driver)
     page.find("name").send_keys("cat")
     keys.send_keys(Keys.ENTER).perform()
-    page.until(lambda: page.button("cat") is not None, 5)
-    page.until(lambda: page.driver.switch_to.active_element.get_attribute("data-label") == "cat", 5)
+    page.until(lambda: page.button("cat") is not None)
+    page.until(lambda: page.driver.switch_to.active_element.get_attribute("data-label") == "cat")
     keys.key_down(Keys.SPACE).pause(1.5).key_up(Keys.SPACE).perform()
-    page.until(lambda: page.frames("cat") > 3, 5)
-    page.until(lambda: page.server.state()["holding"] is None, 5)
+    page.until(lambda: page.frames("cat") > 3)
+    page.until(lambda: page.server.state()["holding"] is None)
     before = page.frames("cat")
     page.driver.execute_script("document.activeElement.blur()")
     keys.key_down("4").key_up("4").perform()
-    page.until(lambda: (s := page.server.state())["counts"].get("cat", 0) + s["set_aside"].get("cat", 0) > before, 5)
+    page.until(lambda: (s := page.server.state())["counts"].get("cat", 0) + s["set_aside"].get("cat", 0) > before)
     page.driver.find_element(By.ID, "update").send_keys(Keys.ENTER)
     page.until(lambda: page.text("stage").endswith("fine-tune"))
     assert page.driver.switch_to.active_element.get_attribute("id") == "stop"  # where the other button was
     kept = page.frames("cat")
     page.driver.refresh()  # in the middle of it
-    page.until(lambda: page.text("stage").startswith("Stage "), 10)
+    page.until(lambda: page.text("stage").startswith("Stage "))
     assert page.frames("cat") == kept
     page.find("stop").send_keys(Keys.ENTER)
-    page.until(lambda: page.text("outcome") == "Stopped.", 30)
+    page.until(lambda: page.text("outcome") == "Stopped.")
     assert "goes on where it was" in page.text("ready")
     page.find("update").send_keys(Keys.ENTER)
     page.until(lambda: page.text("stage").endswith("fine-tune"))
@@ -90,9 +90,9 @@ def test_everything_is_done_with_the_keyboard(page):
 
 def test_two_names_typed_before_the_box_has_answered_are_both_there(page):
     page.find("name").send_keys("cat", Keys.ENTER, "dog", Keys.ENTER)
-    page.until(lambda: page.button("cat") is not None and page.button("dog") is not None, 10)
+    page.until(lambda: page.button("cat") is not None and page.button("dog") is not None)
     page.find("name").send_keys("a/b", Keys.ENTER)
-    page.until(lambda: "cannot be a label" in page.text("says"), 10)
+    page.until(lambda: "cannot be a label" in page.text("says"))
     assert page.find("name").get_attribute("value") == "a/b"  # to be mended
 
 
@@ -104,7 +104,7 @@ def test_enter_confirms_what_the_solver_is_sure_of(page):
         ActionChains(page.driver).send_keys(Keys.ENTER).perform()
         return sum(page.server.state()["counts"].values()) > 0
 
-    page.until(confirmed, 20)
+    page.until(confirmed)
 
 
 def test_the_phone_shows_all_of_it_without_scrolling_sideways_and_a_finger_holds(page):
@@ -123,10 +123,10 @@ def test_the_phone_shows_all_of_it_without_scrolling_sideways_and_a_finger_holds
         page.driver.execute_cdp_cmd(
             "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
         )
-        page.until(lambda: page.server.state()["holding"] == "cat", 5)
-        page.until(lambda: page.frames("cat") > 3, 10)
+        page.until(lambda: page.server.state()["holding"] == "cat")
+        page.until(lambda: page.frames("cat") > 3)
         page.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-        page.until(lambda: page.server.state()["holding"] is None, 5)
+        page.until(lambda: page.server.state()["holding"] is None)
     finally:
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         page.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
@@ -137,10 +137,10 @@ def test_a_part_of_the_picture_is_looked_at(page):
     picture = page.find("frame")
     chain = ActionChains(page.driver).move_to_element_with_offset(picture, -60, -60)
     chain.click_and_hold().move_by_offset(100, 90).release().perform()
-    page.until(lambda: page.server.state()["region"] is not None, 5)
+    page.until(lambda: page.server.state()["region"] is not None)
     _, _, width, height = page.server.state()["region"]
     assert 16 <= width < 240
     assert 16 <= height < 200
-    page.until(lambda: page.find("whole").is_displayed(), 5)
+    page.until(lambda: page.find("whole").is_displayed())
     page.find("whole").click()
-    page.until(lambda: page.server.state()["region"] is None, 5)
+    page.until(lambda: page.server.state()["region"] is None)

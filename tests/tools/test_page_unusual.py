@@ -23,10 +23,10 @@ from selenium.webdriver.common.keys import Keys
 def test_a_page_that_goes_away_while_it_holds_keeps_nothing_more(page):
     page.name("cat")
     ActionChains(page.driver).click_and_hold(page.button("cat")).perform()
-    page.until(lambda: page.server.state()["holding"] == "cat", 5)
+    page.until(lambda: page.server.state()["holding"] == "cat")
     page.driver.execute_script("window.onblur = null; window.stop()")
     page.driver.get("about:blank")
-    page.until(lambda: page.server.state()["holding"] is None, 5)
+    page.until(lambda: page.server.state()["holding"] is None)
     ActionChains(page.driver).release().perform()
 
 
@@ -35,7 +35,7 @@ def test_a_name_is_a_name_and_no_markup(page):
     assert page.driver.find_elements(By.CSS_SELECTOR, "#classes img") == []
     assert "<img src=x" in page.button("<img src=x onerror=alert(1)>").text
     page.find("name").send_keys("a/b", Keys.ENTER)
-    page.until(lambda: "cannot be a label" in page.text("says"), 5)
+    page.until(lambda: "cannot be a label" in page.text("says"))
 
 
 def test_two_pages_show_the_same(page):
@@ -46,7 +46,7 @@ def test_two_pages_show_the_same(page):
     page.name("cat")
     page.driver.close()
     page.driver.switch_to.window(first)
-    page.until(lambda: page.button("cat") is not None, 5)
+    page.until(lambda: page.button("cat") is not None)
 
 
 def test_an_unsure_frame_is_asked_about(driver, serve, cat_clip):
@@ -54,10 +54,10 @@ def test_an_unsure_frame_is_asked_about(driver, serve, cat_clip):
     driver.get(server.url)
     page = Page(driver, server)
     page.until(lambda: page.find("asking").is_displayed())
-    page.until(lambda: driver.execute_script("return arguments[0].naturalWidth", page.find("asked")) > 0, 10)
+    page.until(lambda: driver.execute_script("return arguments[0].naturalWidth", page.find("asked")) > 0)
     page.button("sandal").click()
-    page.until(lambda: page.frames("sandal") == 1, 5)
-    page.until(lambda: not page.find("asking").is_displayed(), 5)
+    page.until(lambda: page.frames("sandal") == 1)
+    page.until(lambda: not page.find("asking").is_displayed())
 
 
 def test_a_camera_that_is_not_there_yet_is_told_and_taken_when_it_comes(driver, serve):
@@ -72,8 +72,8 @@ def test_a_camera_that_is_not_there_yet_is_told_and_taken_when_it_comes(driver, 
     assert "s3cret" not in driver.page_source
     with closing(MjpegServer(port=port, picture=cv2.resize(next(wander("rocket", 1)), (256, 192)))):
         page = Page(driver, server)
-        page.until(lambda: page.text("camera") == "camera: live", 20)
-    page.until(lambda: "trying again" in page.text("camera"), 20)
+        page.until(lambda: page.text("camera") == "camera: live")
+    page.until(lambda: "trying again" in page.text("camera"))
 
 
 def test_a_page_whose_server_ended_says_so_and_what_to_open_of_the_next_one(driver, serve, cat_clip):
@@ -81,11 +81,11 @@ def test_a_page_whose_server_ended_says_so_and_what_to_open_of_the_next_one(driv
     driver.get(server.url)
     page = Page(driver, server)
     server.end()
-    page.until(lambda: page.text("camera") == "the box does not answer", 10)
+    page.until(lambda: page.text("camera") == "the box does not answer")
     page.button("sandal").click()
-    page.until(lambda: page.text("says") == "the box does not answer", 10)
+    page.until(lambda: page.text("says") == "the box does not answer")
     serve("--source", cat_clip, "--loop", "--port", server.port)
-    page.until(lambda: "open the address that it printed" in page.text("camera"), 10)
+    page.until(lambda: "open the address that it printed" in page.text("camera"))
 
 
 def test_behind_a_backbone_the_page_says_that_there_are_no_pictures(driver, serve, backbone_bundle, cat_clip, tmp_path):

@@ -60,7 +60,7 @@ def test_a_reader_that_has_enough_ends_the_command_without_words(home, cat_clip,
     process = start("predict", "--home", home, "--source", cat_clip, "--fast", "--loop", "--json")
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=300) == 1
     assert process.stderr.read() == ""
 
 
@@ -76,7 +76,7 @@ def test_a_camera_that_is_lost_is_told_and_so_is_that_it_is_back(home, start):
         assert next(line["camera"] for line in lines if line.get("camera") != "lost" and "camera" in line) == "live"
         assert next(line for line in lines if "frame" in line)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == 130
 
 

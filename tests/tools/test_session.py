@@ -17,7 +17,7 @@ from reverie.tools.region import Region, cut
 
 def test_frames_are_kept_while_a_label_is_held_until_there_are_enough(session, home):
     session.hold("cat", count=7)
-    until(lambda: session.snapshot.holding is None, 400)
+    until(lambda: session.snapshot.holding is None)
     session.settle()
     now = session.snapshot
     assert now.counts == {"cat": 7}
@@ -30,7 +30,7 @@ def test_frames_are_kept_while_a_label_is_held_until_there_are_enough(session, h
 def test_frames_that_are_not_kept_are_counted_with_the_reason(at_camera, cat_clip):
     session = at_camera(cat_clip, fast=True, loop=False, every=0)
     moments = []
-    until(lambda: (now := session.snapshot).moment is not None and moments.append(now.moment) is None, 400)
+    until(lambda: (now := session.snapshot).moment is not None and moments.append(now.moment) is None)
     assert session.keep("cat", moments[0]).result() is None
     assert session.keep("cat", moments[0]).result() == "duplicate"
     now = session.snapshot
@@ -40,7 +40,7 @@ def test_frames_that_are_not_kept_are_counted_with_the_reason(at_camera, cat_cli
 def test_a_hold_that_is_not_renewed_ends(session):
     session.hold("cat", seconds=0.3)
     assert session.snapshot.holding == "cat"
-    until(lambda: session.snapshot.holding is None, 5)
+    until(lambda: session.snapshot.holding is None)
 
 
 def test_a_label_that_cannot_be_one_or_has_no_slot_is_refused(session):
@@ -60,14 +60,14 @@ def test_without_a_frame_nothing_is_kept_and_it_says_so(at_camera):
     now = session.snapshot
     assert now.moment is None
     assert "no frame yet" in now.trouble
-    until(lambda: "is not there" in session.snapshot.camera.says, 5)
+    until(lambda: "is not there" in session.snapshot.camera.says)
 
 
 def test_an_unsure_frame_waits_for_its_label_and_is_kept_under_it(at_camera, cat_clip, home):
     session = at_camera(cat_clip, ask_below=1.0)
-    until(lambda: session.snapshot.asking is not None, 400)
+    until(lambda: session.snapshot.asking is not None)
     asked = session.snapshot.asking
-    until(lambda: session.snapshot.moment.number > asked.number + 3, 400)
+    until(lambda: session.snapshot.moment.number > asked.number + 3)
     assert session.snapshot.asking is asked
     session.answer("cat")
     session.settle()
@@ -79,7 +79,7 @@ def test_an_unsure_frame_waits_for_its_label_and_is_kept_under_it(at_camera, cat
 
 def test_an_unsure_frame_can_be_passed_over(at_camera, cat_clip):
     session = at_camera(cat_clip, ask_below=1.0)
-    until(lambda: session.snapshot.asking is not None, 400)
+    until(lambda: session.snapshot.asking is not None)
     session.answer(None)
     session.settle()
     assert (session.snapshot.asking, session.snapshot.counts) == (None, {})
@@ -87,7 +87,7 @@ def test_an_unsure_frame_can_be_passed_over(at_camera, cat_clip):
 
 def test_a_region_is_what_is_predicted_and_kept(session):
     session.look_at(Region(20, 30, 100, 80))
-    until(lambda: session.snapshot.moment.region.shape == (80, 100, 3), 400)
+    until(lambda: session.snapshot.moment.region.shape == (80, 100, 3))
     moment = session.snapshot.moment
     assert np.array_equal(moment.region, moment.image[30:110, 20:120])
     with pytest.raises(FramesError, match="lies outside"):
@@ -115,7 +115,7 @@ def test_a_region_is_cut_out_or_refused(high, wide, place, size):
 
 def test_a_file_that_ends_ends_the_session_after_its_last_frame(at_camera, cat_clip):
     session = at_camera(cat_clip, fast=True, loop=False)
-    until(lambda: session.over, 20)
+    until(lambda: session.over)
     assert session.snapshot.moment.number == 60
     assert session.done
 
@@ -124,13 +124,13 @@ def test_a_frame_that_the_solver_cannot_take_is_told_in_words(at_camera, cat_cli
     home = tmp_path / "exact"
     assert reverie("install", repository / "models/fashion-demo/bundle", "--home", home).code == 0
     session = at_camera(cat_clip, at=home)
-    until(lambda: "the solver takes 28x28" in session.snapshot.trouble, 5)
+    until(lambda: "the solver takes 28x28" in session.snapshot.trouble)
 
 
 def test_what_is_learnt_beside_the_camera_is_taken_up_then_left_then_learnt_again_and_kept(at_camera, cat_clip, home):
     session = at_camera(cat_clip, every=0, update_after=24, update_options=("--probation", "100000"))
     session.hold("cat", count=24)
-    until(lambda: session.snapshot.update is not None, 400)
+    until(lambda: session.snapshot.update is not None)
     session.settle()
     seen = set()
     while (now := session.snapshot).update.outcome is None:
@@ -141,26 +141,26 @@ def test_what_is_learnt_beside_the_camera_is_taken_up_then_left_then_learnt_agai
     assert len(seen) > 20  # it predicted all the while
     assert {"fine-tune", "retrain", "generative update"} <= now.update.losses.keys()
     assert now.update.result["report"]["classes"][0]["label"] == "cat"
-    until(lambda: session.snapshot.generation == "0001", 400)
-    until(lambda: session.snapshot.moment.prediction.label == "cat", 400)
-    until(lambda: session.snapshot.counts == {}, 5)  # they are learnt, and there until it is accepted
+    until(lambda: session.snapshot.generation == "0001")
+    until(lambda: session.snapshot.moment.prediction.label == "cat")
+    until(lambda: session.snapshot.counts == {})  # they are learnt, and there until it is accepted
     assert [frame.generation for frame in session.frames() if frame.reason is None] == ["0001"] * 24
 
     session.roll_back("it was a test")
-    until(lambda: session.snapshot.generation == "0000", 400)
+    until(lambda: session.snapshot.generation == "0000")
     assert session.snapshot.update is None
-    until(lambda: session.snapshot.counts == {"cat": 24}, 5)
+    until(lambda: session.snapshot.counts == {"cat": 24})
     assert store.current(home) == "0000"
 
     session.start_update()
-    until(lambda: session.snapshot.update.stage == "fine-tune", 400)
+    until(lambda: session.snapshot.update.stage == "fine-tune")
     with pytest.raises(BusyError):
         session.purge("cat")
-    until(lambda: session.snapshot.update.outcome is not None, 400)
+    until(lambda: session.snapshot.update.outcome is not None)
     assert session.snapshot.update.outcome == "in service", session.snapshot.update.says
-    until(lambda: session.snapshot.generation == "0002", 400)
+    until(lambda: session.snapshot.generation == "0002")
     session.accept()
-    until(lambda: session.frames() == [], 5)
+    until(lambda: session.frames() == [])
     events = [entry.event for entry in transaction.audit_log(home)]
     assert events[-1] == "accepted"
     assert "rolled back" in events

@@ -17,7 +17,7 @@ import cv2
 import pytest
 from clips import wander
 from mjpeg import MjpegServer
-from waiting import stored, until
+from waiting import PATIENCE, stored, until
 
 from reverie.device_runtime import transaction
 
@@ -54,8 +54,8 @@ class Terminal:
             pass
         return "\n".join(self.screen.display)
 
-    def until(self, condition, seconds=60):
-        until(lambda: condition(self.text()), seconds, self.text)
+    def until(self, condition):
+        until(lambda: condition(self.text()), shows=self.text)
 
     def type(self, keys):
         os.write(self.master, keys.encode())
@@ -73,7 +73,7 @@ class Terminal:
 
     def end(self):
         """Exit code, once it has ended."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while self.process.poll() is None and time.monotonic() < end:
             self.text()
             time.sleep(0.05)
@@ -206,7 +206,7 @@ def test_a_terminal_that_is_gone_ends_it_without_a_traceback(terminal, home, tmp
         shown.type(" ")
         shown.until(lambda text: frames(text, "cat") >= 5)
         shown.hang_up()
-        assert shown.process.wait(timeout=60) in {1, 130}
+        assert shown.process.wait(timeout=300) in {1, 130}
         errors.seek(0)
         assert "Traceback" not in errors.read()
     assert len(stored(home)) >= 5
