@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from waiting import until
+from waiting import PATIENCE, until
 
 from reverie.device_runtime import probation, store
 from reverie.device_runtime.predictor import Predictor
@@ -42,7 +42,7 @@ def test_a_fault_counts_against_the_generation_that_has_it_and_not_its_successor
     predictor = Predictor(home)
     damage(home, serve(100))
     assert not predictor.take_up()
-    predictor._loading[1].exception(timeout=300)
+    predictor._loading[1].exception(timeout=PATIENCE)
     sound = serve(100)
     assert not predictor.take_up()
     assert probation.read(home).failed == 0
@@ -55,7 +55,7 @@ def test_one_that_was_left_again_while_it_loaded_is_not_taken_up(home, serve, im
     old = predictor.predict(image)
     serve(100)
     assert not predictor.take_up()
-    predictor._loading[1].result(timeout=300)
+    predictor._loading[1].result(timeout=PATIENCE)
     store.put_in_service(home, "0000")
     for _ in range(3):
         assert not predictor.take_up()

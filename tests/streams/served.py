@@ -11,6 +11,8 @@ import subprocess
 import sys
 from urllib.parse import parse_qs, urlsplit
 
+from waiting import PATIENCE
+
 AS_STARTED = "from reverie.tools.cli import main; main()"
 RUN = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {AS_STARTED}"
 
@@ -37,7 +39,7 @@ class Served:
 
     def ask(self, method, path, body=None, *, token=True, **headers):
         """Status, headers and content of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         sent = {"Host": f"127.0.0.1:{self.port}"}
         if token:
             sent["Cookie"] = f"reverie-{self.port}={self.token}"
@@ -58,7 +60,7 @@ class Served:
     def end(self):
         """Ctrl-C: exit code and what was said."""
         self.process.send_signal(signal.SIGINT)
-        out, error = self.process.communicate(timeout=300)
+        out, error = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, out, error
 
 

@@ -12,14 +12,14 @@ PATIENCE = 600
 """Seconds; nothing here is about speed, and a machine that also does other work may take its time."""
 
 
-def until(condition, seconds=PATIENCE, shows=lambda: ""):
-    """Wait until `condition` holds, and say so; after `seconds` the test fails with what `shows` tells."""
-    end = time.monotonic() + seconds
+def until(condition, shows=lambda: ""):
+    """Wait until `condition` holds, and say so; once patience ends the test fails with what `shows` tells."""
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if condition():
             return True
         time.sleep(0.02)
-    return pytest.fail(f"not within {seconds} s; {shows()}")
+    return pytest.fail(f"not within {PATIENCE} s; {shows()}")
 
 
 def stored(home):

@@ -13,7 +13,7 @@ import pytest
 from clips import wander, write_clip
 from mjpeg import MjpegServer
 from served import AS_STARTED, inherited
-from waiting import stored, until
+from waiting import PATIENCE, stored, until
 
 from reverie.device_runtime import transaction
 
@@ -106,7 +106,7 @@ def test_a_capture_that_is_stopped_loses_no_frame_that_it_told(home, cat_clip, s
         if told == 5:
             break
     process.send_signal(sign)
-    rest, error = process.communicate(timeout=300)
+    rest, error = process.communicate(timeout=PATIENCE)
     lines = map(json.loads, filter(lambda line: line.endswith("}"), rest.splitlines()))
     told += sum(line.get("kept", False) for line in lines)
     assert told <= len(stored(home)) <= told + 1
@@ -121,7 +121,7 @@ def test_an_update_that_is_interrupted_with_the_capture_says_how_to_go_on(home, 
         if line == "update: fine-tune\n":
             break
     process.send_signal(signal.SIGINT)
-    out, error = process.communicate(timeout=300)
+    out, error = process.communicate(timeout=PATIENCE)
     assert (process.returncode, error) == (
         130,
         f"the update was interrupted; go on with: reverie update --home {home}\n",
@@ -140,7 +140,7 @@ def test_an_update_ends_with_a_capture_that_a_script_started_in_the_background(h
         if line == "update: fine-tune\n":
             break
     process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=300)
+    _, error = process.communicate(timeout=PATIENCE)
     assert (process.returncode, transaction.look(home)[0][-1].outcome) == (130, None), error
 
 
@@ -162,7 +162,7 @@ def test_a_stream_that_is_cut_in_mid_capture_is_waited_for_and_goes_on(home, sta
     with closing(MjpegServer(port=server.port, picture=cv2.resize(next(wander("rocket", 1)), (256, 192)))):
         until(lambda: len(stored(home)) > before)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=300)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
 
 

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from waiting import PATIENCE
 
 from reverie.device_runtime import home as home_module
 from reverie.device_runtime import installation, store, transaction
@@ -30,7 +31,7 @@ def started(home, frames_folder):
     """A real update with steps enough to be stopped in."""
     command = [sys.executable, "-c", RUN, "update", "--home", str(home), "--frames", str(frames_folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         updates, _ = transaction.look(home)
         if updates and updates[-1].stage:  # its first stage is saved

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from served import Served
+from waiting import PATIENCE
 
 from reverie.device_runtime import installation
 from reverie.device_runtime.errors import HomeError
@@ -138,7 +139,7 @@ def raw(served, head, body):
         f"POST /name HTTP/1.1\r\nHost: {own}\r\nCookie: reverie-{served.port}={served.token}\r\n"
         f"Origin: http://{own}\r\nContent-Type: application/json\r\n{head}\r\n"
     )
-    with socket.create_connection(("127.0.0.1", served.port), timeout=300) as connection:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE) as connection:
         connection.sendall(sent.encode() + body)
         return connection.recv(1000)
 

@@ -9,6 +9,7 @@ from contextlib import closing
 import cv2
 from clips import wander
 from mjpeg import MjpegServer
+from waiting import PATIENCE
 
 from reverie.device_runtime import store, transaction
 from reverie.device_runtime.rollback import roll_back
@@ -60,7 +61,7 @@ def test_a_reader_that_has_enough_ends_the_command_without_words(home, cat_clip,
     process = start("predict", "--home", home, "--source", cat_clip, "--fast", "--loop", "--json")
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(timeout=300) == 1
+    assert process.wait(timeout=PATIENCE) == 1
     assert process.stderr.read() == ""
 
 
@@ -76,7 +77,7 @@ def test_a_camera_that_is_lost_is_told_and_so_is_that_it_is_back(home, start):
         assert next(line["camera"] for line in lines if line.get("camera") != "lost" and "camera" in line) == "live"
         assert next(line for line in lines if "frame" in line)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=300)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
 
 

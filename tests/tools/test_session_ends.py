@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from served import inherited
-from waiting import stored, until
+from waiting import PATIENCE, stored, until
 
 from reverie.device_runtime import transaction
 from reverie.device_runtime.errors import CameraError
@@ -112,7 +112,7 @@ def test_a_reader_that_has_enough_ends_the_capture_without_words(home, cat_clip,
     process = start("capture", "--home", home, "--source", cat_clip, *arguments)
     process.stdout.readline()
     process.stdout.close()
-    assert (process.wait(timeout=300), process.stderr.read()) == (1, "")
+    assert (process.wait(timeout=PATIENCE), process.stderr.read()) == (1, "")
     assert 1 <= len(stored(home)) < 100
 
 
@@ -126,5 +126,5 @@ def test_a_capture_under_nohup_outlives_its_terminal(home, cat_clip, start):
     for _ in range(3):
         assert process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=300)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 130

@@ -11,7 +11,7 @@ import time
 import cv2
 import numpy as np
 import pytest
-from waiting import stored, until
+from waiting import PATIENCE, stored, until
 
 xdisplay = pytest.importorskip("Xlib.display")
 event = pytest.importorskip("Xlib.protocol.event")
@@ -69,7 +69,7 @@ def window(windows, display, home, cat_clip):
         time.sleep(0.3)
         return done
 
-    end = time.monotonic() + 300
+    end = time.monotonic() + PATIENCE
     while not do("search", "--name", "^Reverie$"):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
@@ -95,7 +95,7 @@ def press_close(display, number):
 def test_the_window_shows_the_picture_and_takes_the_same_keys(window, home, tmp_path):
     process, do, environment = window
     shot = tmp_path / "shot.png"
-    subprocess.run(["import", "-window", "root", shot], env=environment, check=True, timeout=300)
+    subprocess.run(["import", "-window", "root", shot], env=environment, check=True, timeout=PATIENCE)
     seen = cv2.imread(str(shot))
     assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 1000  # a photograph, not an empty window
     do("key", "n")
@@ -107,7 +107,7 @@ def test_the_window_shows_the_picture_and_takes_the_same_keys(window, home, tmp_
     until(lambda: len(stored(home)) > 5)
     do("key", "space")
     do("key", "q")
-    assert process.wait(timeout=300) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     assert "frames kept" in process.stdout.read()
 
 
@@ -116,7 +116,7 @@ def test_a_window_that_is_closed_ends_the_command(window, home):
     do("key", "2")
     until(lambda: stored(home) == ["t-shirt"])
     press_close(environment["DISPLAY"], int(do("search", "--name", "^Reverie$").split()[0]))
-    assert process.wait(timeout=300) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     assert "1 frames kept" in process.stdout.read()
 
 
@@ -131,6 +131,6 @@ def test_a_display_that_is_not_there_is_one_line_and_no_abort(windows, home, cat
         environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": str(windows), "WAYLAND_DISPLAY": ""}
         arguments = ["capture", "--home", home, "--source", cat_clip, "--view", "window"]
         command = [sys.executable, "-c", RUN, *map(str, arguments)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert done.returncode == 1
         assert done.stderr == "reverie: there is no display to open a window on: set DISPLAY, or use --view terminal\n"
