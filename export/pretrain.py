@@ -164,20 +164,19 @@ def train_gan(
     for step in range(config.gan_steps):
         chosen = torch.randint(len(labels), (config.gan_batch,), generator=draw)
         half = chosen[: config.gan_batch // 2]
-        with torch.no_grad():
-            images, code = fake(config.gan_batch, half)
-        verdicts = discriminator(torch.cat([inputs[chosen], images]), torch.cat([codes[labels[chosen]], code]))
+        images, code = fake(config.gan_batch, half)
+        seen = torch.cat([inputs[chosen], images.detach()])
+        verdicts = discriminator(seen, torch.cat([codes[labels[chosen]], code]))
         on_real, on_fake = verdicts.split(config.gan_batch)
         loss = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
         discriminator_optimizer.zero_grad()
         loss.backward()
         discriminator_optimizer.step()
 
-        images, code = fake(config.gan_batch, half)
         loss = F.softplus(-discriminator(images, code)).mean()
         loss = loss + reconstruction * F.mse_loss(images[: len(half)], inputs[half])
         generator_optimizer.zero_grad()
-        loss.backward()
+        loss.backward(inputs=list(generator.parameters()))
         generator_optimizer.step()
         for schedule in schedules:
             schedule.step()
