@@ -153,18 +153,14 @@ def train_gan(
     reconstruction = 0.0 if isinstance(generator, IgnoringCode) else config.gan_reconstruction
     coordinates = torch.from_numpy(principal_coordinates(inputs.numpy(), labels.numpy(), components, rng)[:])
 
-    def fake(count: int, reproduced: Tensor) -> tuple[Tensor, Tensor]:
-        """`count` generated images with their codes; the first are of the images numbered `reproduced`."""
-        noise = torch.randn(count, noise_size, generator=draw)
-        noise[: len(reproduced), :components] = coordinates[reproduced]
-        fresh = torch.randint(classes, (count - len(reproduced),), generator=draw)
-        code = codes[torch.cat([labels[reproduced], fresh])]
-        return generator(noise, code), code
-
     for step in range(config.gan_steps):
         chosen = torch.randint(len(labels), (config.gan_batch,), generator=draw)
         half = chosen[: config.gan_batch // 2]
-        images, code = fake(config.gan_batch, half)
+        noise = torch.randn(config.gan_batch, noise_size, generator=draw)
+        noise[: len(half), :components] = coordinates[half]
+        fresh = torch.randint(classes, (config.gan_batch - len(half),), generator=draw)
+        code = codes[torch.cat([labels[half], fresh])]
+        images = generator(noise, code)
         seen = torch.cat([inputs[chosen], images.detach()])
         verdicts = discriminator(seen, torch.cat([codes[labels[chosen]], code]))
         on_real, on_fake = verdicts.split(config.gan_batch)
@@ -176,7 +172,7 @@ def train_gan(
         loss = F.softplus(-discriminator(images, code)).mean()
         loss = loss + reconstruction * F.mse_loss(images[: len(half)], inputs[half])
         generator_optimizer.zero_grad()
-        loss.backward(inputs=list(generator.parameters()))
+        loss.backward()
         generator_optimizer.step()
         for schedule in schedules:
             schedule.step()

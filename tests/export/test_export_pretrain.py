@@ -166,6 +166,19 @@ def test_the_generator_reproduces_images_from_their_coordinates_where_it_is_aske
     assert (error(known) < 0.9 * error(noise)) == expected
 
 
+@pytest.mark.parametrize("parts", ["some", "all"])
+def test_parts_of_a_generator_that_are_frozen_stay_as_they_are(parts):
+    inputs = np.random.default_rng(0).uniform(-1, 1, (40, 1, 8, 8)).astype(np.float32)
+    generator = TinyGenerator(slots=2)
+    for frozen in list(generator.parameters())[: 1 if parts == "some" else None]:
+        frozen.requires_grad_(requires_grad=False)
+    networks = TinySolver(slots=2), generator, TinyDiscriminator(slots=2)
+    before = [parameter.clone() for parameter in generator.parameters()]
+    pretrain(networks, inputs, np.arange(40) % 2, PretrainConfig(solver_epochs=1, gan_steps=3), lambda *_: None)
+    for old, new in zip(before, generator.parameters(), strict=True):
+        assert torch.equal(old, new) == (not new.requires_grad)
+
+
 def test_accuracy_and_coverage_count_what_the_solver_says():
     class Constant(nn.Module):
         """A solver that says class 1 of positive images and class 0 of others."""
