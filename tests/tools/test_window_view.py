@@ -88,7 +88,7 @@ def press_close(display, number):
     delete = [server.intern_atom("WM_DELETE_WINDOW"), 0, 0, 0, 0]
     message = event.ClientMessage(window=window, client_type=server.intern_atom("WM_PROTOCOLS"), data=(32, delete))
     window.send_event(message)
-    server.flush()
+    server.sync()  # an X server that is busy drops what a client that has left still had to say
     server.close()
 
 
