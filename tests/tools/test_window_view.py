@@ -66,19 +66,23 @@ def window(windows, display, home, cat_clip):
     def do(*what):
         """OpenCV tells of one key at a time and forgets others that came meanwhile: typed as a person would."""
         done = subprocess.run(["xdotool", *what], env=environment, capture_output=True, text=True, check=False).stdout
-        time.sleep(0.3)
+        time.sleep(1)
         return done
 
     end = time.monotonic() + PATIENCE
     while not do("search", "--name", "^Reverie$"):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
-        time.sleep(0.1)
-    time.sleep(1)
     yield process, do, environment
     process.kill()
     with process:
         pass
+
+
+def is_a_photograph(environment, shot):
+    """Whether the screen, which is saved as `shot`, shows more than an empty window."""
+    subprocess.run(["import", "-window", "root", shot], env=environment, check=True, timeout=PATIENCE)
+    return len(np.unique(cv2.imread(str(shot)).reshape(-1, 3), axis=0)) > 1000
 
 
 def press_close(display, number):
@@ -94,12 +98,9 @@ def press_close(display, number):
 
 def test_the_window_shows_the_picture_and_takes_the_same_keys(window, home, tmp_path):
     process, do, environment = window
-    shot = tmp_path / "shot.png"
-    subprocess.run(["import", "-window", "root", shot], env=environment, check=True, timeout=PATIENCE)
-    seen = cv2.imread(str(shot))
-    assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 1000  # a photograph, not an empty window
+    until(lambda: is_a_photograph(environment, tmp_path / "shot.png"))
     do("key", "n")
-    do("type", "--delay", "300", "cat")
+    do("type", "--delay", "1000", "cat")
     do("key", "Return")
     do("key", "Return")
     until(lambda: stored(home) == ["cat"])
@@ -111,8 +112,9 @@ def test_the_window_shows_the_picture_and_takes_the_same_keys(window, home, tmp_
     assert "frames kept" in process.stdout.read()
 
 
-def test_a_window_that_is_closed_ends_the_command(window, home):
+def test_a_window_that_is_closed_ends_the_command(window, home, tmp_path):
     process, do, environment = window
+    until(lambda: is_a_photograph(environment, tmp_path / "shot.png"))
     do("key", "2")
     until(lambda: stored(home) == ["t-shirt"])
     press_close(environment["DISPLAY"], int(do("search", "--name", "^Reverie$").split()[0]))
