@@ -64,6 +64,7 @@ def command() -> None:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Write figures as JSON; runs that it holds are not repeated."
 )
+@click.option("--no-pictures", is_flag=True, help="Leave pictures out of --output, so that a repository can keep it.")
 def accuracy_command(
     data: Path | None,
     datasets: tuple[str, ...],
@@ -77,6 +78,7 @@ def accuracy_command(
     cache: Path | None,
     validation: bool,
     output: Path | None,
+    no_pictures: bool,
     **pretraining: Any,
 ) -> None:
     """Learn in steps with the device runtime; print accuracy on every task after every update."""
@@ -108,7 +110,7 @@ def accuracy_command(
             for run in measure(partial(begin, seed), [form for form in wanted if form not in done], console):
                 runs.append(run)
                 if output is not None:
-                    save_runs(runs, output)
+                    save_runs(runs, output, pictures=not no_pictures)
     print_tables(console, runs)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from reverie.device_runtime import disk
 from reverie.device_runtime.errors import ReverieError
 
 
@@ -68,9 +69,13 @@ class Run:
         return dataclasses.asdict(self) | {"overall": overall} | derived
 
 
-def save_runs(runs: list[Run], path: Path) -> None:
-    """Write `runs` as JSON, with the derived figures."""
-    path.write_text(json.dumps([run.to_json() for run in runs], indent=1) + "\n", encoding="utf-8")
+def save_runs(runs: list[Run], path: Path, *, pictures: bool = True) -> None:
+    """Write `runs` as JSON, with the derived figures; whatever happens, the old or the new file is there.
+
+    Raises OSError.
+    """
+    kept = runs if pictures else [dataclasses.replace(run, pictures={}) for run in runs]
+    disk.replace(path, (json.dumps([run.to_json() for run in kept], indent=1) + "\n").encode())
 
 
 def load_runs(path: Path) -> list[Run]:

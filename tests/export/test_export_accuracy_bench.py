@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -81,6 +82,12 @@ def test_figures_written_to_files_are_read_again_and_taken_together(measured):
         ["default", "90.00 ± 0.00", "75.00 ± 0.00"],
     ]
     assert len({line.count("|") for line in lines[2:5]}) == 1
+
+
+def test_figures_can_be_kept_without_their_pictures(measured, tmp_path):
+    runs, _ = measured
+    save_runs(runs, tmp_path / "all.json", pictures=False)
+    assert load_runs(tmp_path / "all.json") == [replace(one, pictures={}) for one in runs]
 
 
 def test_figures_are_given_as_csv_and_as_a_page_that_needs_nothing_else(measured, reverie, tmp_path):
