@@ -67,7 +67,8 @@ class BackgroundUpdate:
             text=True,
             start_new_session=True,  # Ctrl-C is for who started it, who then stops it
         )
-        os.setpriority(os.PRIO_PROCESS, self._process.pid, NICENESS)  # before it has threads, which inherit it
+        niceness = max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0))  # less is for root to give
+        os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)  # before it has threads, which inherit it
         self._listener = threading.Thread(target=self._listen, name="update", daemon=True)
         self._listener.start()
 

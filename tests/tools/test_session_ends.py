@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 
 import pytest
 from served import inherited
@@ -52,6 +54,17 @@ def test_an_update_that_does_not_end_by_itself_is_killed_and_can_go_on(at_camera
     again = BackgroundUpdate(home)
     until(lambda: again.state.stage != "starting")
     assert again.stop().outcome == "stopped"
+
+
+@pytest.mark.parametrize(("nicer", "its"), [(0, background.NICENESS), (19, 19)])
+def test_an_update_steps_back_for_who_started_it_and_no_less_than_that_one_does(nicer, its, home):
+    code = (
+        "import os, pathlib, sys; from reverie.tools.background import BackgroundUpdate; "
+        "os.nice(int(sys.argv[2])); update = BackgroundUpdate(pathlib.Path(sys.argv[1])); "
+        "print(os.getpriority(os.PRIO_PROCESS, update._process.pid)); update.stop()"
+    )
+    told = subprocess.run([sys.executable, "-c", code, home, str(nicer)], capture_output=True, text=True, check=True)
+    assert told.stdout == f"{its}\n"
 
 
 def test_an_update_that_is_stopped_before_it_began_says_nothing_of_its_insides(home):
