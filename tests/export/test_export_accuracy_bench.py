@@ -38,10 +38,25 @@ def test_forgetting_is_best_earlier_minus_last_accuracy_over_all_tasks_but_the_l
 def test_measurements_are_printed_as_means_over_seeds_with_their_standard_error(capsys):
     runs = [run(seed=0), run(seed=1, matrix=[[0.9], [0.6, 0.8], [0.7, 0.9, 1.0]])]
     print_tables(Console(width=80), runs)
-    last = next(line for line in capsys.readouterr().out.splitlines() if "74.00" in line)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    final, besides, *_ = (line for line in lines if line[:1] == ["none"])
     # 68 and 80 %: mean 74, standard error 6; old 60 and 75 %, new 100 %; forgetting 15 and 5 %, transfer the negative.
-    wanted = ("74.00 ± 6.00", "67.5", "100.0", "25.0", "10.0", "10.00", "-10.00")
-    assert [part for part in wanted if part not in last] == []
+    assert " ".join(final) == "none 2 74.00 ± 6.00 67.5 100.0 25.0 10.0"
+    assert besides[:3] == ["none", "10.00", "-10.00"]
+
+
+def test_the_default_is_compared_with_other_forms_over_the_seeds_that_both_have():
+    def after(form, seed, last):
+        return run(form=form, seed=seed, matrix=[[0.9], [0.6, 0.8], [last, last, last]])
+
+    ours = [after("default", 0, 0.7), after("default", 1, 0.9), after("default", 2, 0.1)]
+    theirs = [after("er", 1, 0.8), after("er", 0, 0.8), after("lwf", 5, 0.5)]
+    lines = as_markdown(ours + theirs).splitlines()
+    start = lines.index("### d p, seeds 0, 1, 2, 5: default less each other form")
+    # 70 - 80 and 90 - 80: mean 0, standard error 10; no seed has both the default and lwf.
+    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start + 4 :] if line] == [
+        ["er", "2", "0.00 ± 0.00", "0.00 ± 10.00"]
+    ]
 
 
 @pytest.fixture
@@ -77,8 +92,8 @@ def test_figures_written_to_files_are_read_again_and_taken_together(measured):
     assert lines[0] == "### fashion shift, seeds 0, 1"
     tables = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| default")]
     assert tables == [
-        ["default", "75.00 ± 0.00", "80.0", "70.0", "5.0", "20.0", "10.00", "-10.00"],
-        ["default", "90.0", "0.50-1.50", "9", "100"],
+        ["default", "2", "75.00 ± 0.00", "80.0", "70.0", "5.0", "20.0"],
+        ["default", "10.00", "-10.00", "90.0", "0.50-1.50", "9", "100"],
         ["default", "90.00 ± 0.00", "75.00 ± 0.00"],
     ]
     assert len({line.count("|") for line in lines[2:5]}) == 1
