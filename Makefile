@@ -6,8 +6,10 @@ WORKSTATION := .venv-workstation/bin
 DEMO := models/fashion-demo
 DEMO_HOME := .demo-home
 
-# A file of tests to each core, as most tests keep to one. An update beside a camera steps back for all else, by a niceness of
-# 15: it would wait for all other tests if they did not step back too.
+# An update beside a camera steps back for all else, by a niceness of 15: it would wait for all other tests if they did not too.
+STEP_BACK := nice -n 14
+
+# A file of tests to each core, as most tests keep to one.
 PARALLEL := --numprocesses logical --dist loadfile
 
 # Where the test of the window view finds an OpenCV that has windows; the headless one of the environment has none.
@@ -27,8 +29,8 @@ demo: box
 # half alone: once is enough.
 test: box workstation $(WINDOWS)
 	$(BOX)/pip install --quiet --no-warn-conflicts "pytest>=8" "hypothesis>=6" "pytest-xdist>=3.6"
-	nice -n 14 $(BOX)/python -m pytest $(PARALLEL) -m "not workstation"
-	nice -n 14 $(WORKSTATION)/python -m pytest $(PARALLEL) --ignore tests/device_runtime --ignore tests/hostile --ignore tests/crash \
+	$(STEP_BACK) $(BOX)/python -m pytest $(PARALLEL) -m "not workstation"
+	$(STEP_BACK) $(WORKSTATION)/python -m pytest $(PARALLEL) --ignore tests/device_runtime --ignore tests/hostile --ignore tests/crash \
 	  --ignore tests/privacy --ignore tests/scenarios/test_small_install.py
 
 # Cuts the power of a file system 2,000 times, kills an update at every system call and watches a stream for ten minutes;

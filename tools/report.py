@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reverie.tools.options import home_option
+from reverie.tools.output_file import replace_output
 
 if TYPE_CHECKING:
     from reverie.device_runtime.audit import Entry
@@ -48,16 +49,7 @@ def command(home: Path, generation: str | None, output: Path | None, include_fra
         if not shown.report:
             raise
         raise BundleError(f"report.json of generation {name} in {home} is damaged ({error!r}): {UNAFFECTED}") from error
-    work = output.with_name(f".{output.name}.partial")
-    try:
-        work.unlink(missing_ok=True)
-        work.touch(mode=0o600 if include_frames else 0o666)  # frames are for the owner of the home only
-        work.write_text(content, encoding="utf-8")
-        work.replace(output)
-    except OSError:
-        with suppress(OSError):
-            work.unlink()
-        raise
+    replace_output(output, content, mode=0o600 if include_frames else 0o666)  # frames are for the home's owner only
     click.echo(f"{output}: generation {name}, {len(content) / 1e3:.0f} kB")
 
 

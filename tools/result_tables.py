@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import NamedTuple
 
@@ -43,7 +43,8 @@ def sections(runs: list[Run]) -> Iterator[Section]:
         updates = len(chosen[0].matrix)
         headings = ["form", *(f"after {update}, %" for update in range(updates))]
         yield Section(f"{about}: all tasks so far", headings, [_so_far(f, g) for f, g in forms.items()])
-        beside = [_beside(form, group, forms.get("default", [])) for form, group in forms.items() if form != "default"]
+        default = {run.seed: run for run in forms.get("default", [])}
+        beside = [_beside(form, group, default) for form, group in forms.items() if form != "default"]
         if shared := [row for row in beside if row]:
             yield Section(f"{about}: default less each other form", ["form", "seeds", *headings[2:]], shared)
 
@@ -106,10 +107,9 @@ def _so_far(form: str, group: list[Run]) -> list[str]:
     return [form, *(_with_error([100 * run.overall(at) for run in group]) for at in updates)]
 
 
-def _beside(form: str, group: list[Run], default: list[Run]) -> list[str]:
+def _beside(form: str, group: list[Run], default: Mapping[int, Run]) -> list[str]:
     """Differences seed by seed, after each update; nothing where no seed has both."""
-    other = {run.seed: run for run in group}
-    pairs = [(run, other[run.seed]) for run in default if run.seed in other]
+    pairs = [(default[run.seed], run) for run in group if run.seed in default]
     updates = range(1, len(group[0].matrix))
     differences = [[100 * (ours.overall(at) - theirs.overall(at)) for ours, theirs in pairs] for at in updates]
     return [form, str(len(pairs)), *map(_with_error, differences)] if pairs else []

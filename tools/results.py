@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from reverie.device_runtime import disk
 from reverie.device_runtime.errors import ReverieError
+from reverie.tools.output_file import replace_output
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,9 @@ class Run:
 
 
 def save_runs(runs: list[Run], path: Path, *, pictures: bool = True) -> None:
-    """Write `runs` as JSON, with the derived figures; whatever happens, the old or the new file is there.
-
-    Raises OSError.
-    """
+    """Write `runs` as JSON, with the derived figures. Raises OSError."""
     kept = runs if pictures else [dataclasses.replace(run, pictures={}) for run in runs]
-    disk.replace(path, (json.dumps([run.to_json() for run in kept], indent=1) + "\n").encode())
+    replace_output(path, json.dumps([run.to_json() for run in kept], indent=1) + "\n")
 
 
 def load_runs(path: Path) -> list[Run]:

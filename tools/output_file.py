@@ -1,0 +1,23 @@
+"""A file that a command writes for its user."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+
+def replace_output(path: Path, content: str, *, mode: int = 0o666) -> None:
+    """Write `content` as UTF-8: a failure or an interruption leaves what was there. `mode` is less what the umask says.
+
+    Raises OSError.
+    """
+    work = path.with_name(f".{path.name}.partial")
+    try:
+        work.unlink(missing_ok=True)
+        work.touch(mode=mode)
+        work.write_text(content, encoding="utf-8")
+        work.replace(path)
+    except OSError:
+        with suppress(OSError):
+            work.unlink()
+        raise
