@@ -16,6 +16,7 @@ from rich.console import Console
 
 from reverie.tools.forms import ABLATIONS, all_forms
 from reverie.tools.options import dimensions, json_option, preprocessing_options, seed_option
+from reverie.tools.output_file import replace_output
 
 SIZES = ("28x28 reference", "64x64 MobileNetV2", "EfficientNet-Lite0 head")
 PARTS = ("box", "growth", "steps", "rules", "update")
@@ -130,7 +131,7 @@ def table_command(files: tuple[Path, ...], markdown: bool, csv_file: Path | None
     if html_file is not None:
         from reverie.tools.result_page import page
 
-        html_file.write_text(page(runs), encoding="utf-8")
+        replace_output(html_file, page(runs))
     if markdown:
         click.echo(as_markdown(runs))
     else:
@@ -192,7 +193,7 @@ def speed_command(
     counts = threads or tuple(sorted({1, len(os.sched_getaffinity(0))}))
     speed = measure_speed(parts, sizes or SIZES, counts, repeats, compiled, learnt, Console(stderr=True))
     if output is not None:
-        output.write_text(json.dumps(dataclasses.asdict(speed), indent=1) + "\n", encoding="utf-8")
+        replace_output(output, json.dumps(dataclasses.asdict(speed), indent=1) + "\n")
     if plots is not None and speed.growth is not None:
         from reverie.tools.speed.plots import save_growth
 

@@ -9,15 +9,19 @@ from pathlib import Path
 def replace_output(path: Path, content: str, *, mode: int = 0o666) -> None:
     """Write `content` as UTF-8: a failure or an interruption leaves what was there. `mode` is less what the umask says.
 
-    Raises OSError.
+    A link stays and leads to the new file; a terminal, a pipe and the like are written to. Raises OSError.
     """
+    if path.exists() and not path.is_file():
+        path.write_text(content, encoding="utf-8")
+        return
+    path = path.resolve()
     work = path.with_name(f".{path.name}.partial")
     try:
         work.unlink(missing_ok=True)
         work.touch(mode=mode)
         work.write_text(content, encoding="utf-8")
         work.replace(path)
-    except OSError:
+    except BaseException:
         with suppress(OSError):
             work.unlink()
         raise

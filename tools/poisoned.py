@@ -23,6 +23,7 @@ from reverie.device_runtime.models import Models
 from reverie.device_runtime.preprocess import image_files
 from reverie.device_runtime.report import predict
 from reverie.tools import markdown
+from reverie.tools.output_file import replace_output
 from reverie.tools.poisoning import patched, poison
 
 _MAIN = "from reverie.tools.cli import main; main()"
@@ -125,7 +126,7 @@ def _test_images(models: Models, folder: Path) -> Tested:
 
 def save_outcomes(outcomes: list[Outcome], path: Path) -> None:
     """Write `outcomes` as JSON."""
-    path.write_text(json.dumps([dataclasses.asdict(o) for o in outcomes], indent=1) + "\n", encoding="utf-8")
+    replace_output(path, json.dumps([dataclasses.asdict(o) for o in outcomes], indent=1) + "\n")
 
 
 def as_markdown(outcomes: list[Outcome]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,13 +88,14 @@ def load_runs(path: Path) -> list[Run]:
 
 def save_csv(runs: list[Run], path: Path) -> None:
     """Write a row for each accuracy: of which form, data set, protocol and seed, after which update, on which task."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["dataset", "protocol", "form", "seed", "update", "task", "accuracy"])
-        for run in runs:
-            for update, row in enumerate(run.matrix):
-                for task, value in enumerate(row):
-                    rows.writerow([run.dataset, run.protocol, run.form, run.seed, update, task, f"{value:.6f}"])
+    written = io.StringIO(newline="")
+    rows = csv.writer(written)
+    rows.writerow(["dataset", "protocol", "form", "seed", "update", "task", "accuracy"])
+    for run in runs:
+        for update, row in enumerate(run.matrix):
+            for task, value in enumerate(row):
+                rows.writerow([run.dataset, run.protocol, run.form, run.seed, update, task, f"{value:.6f}"])
+    replace_output(path, written.getvalue())
 
 
 def grouped(runs: list[Run]) -> dict[tuple[str, str], dict[str, list[Run]]]:
