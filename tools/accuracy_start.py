@@ -21,6 +21,7 @@ from reverie.tools.protocols import PROTOCOLS, Protocol, Samples, product_tasks,
 GENERATORS: Mapping[str, Mapping[str, str]] = {
     "reference": {},
     "linear": {"generator": "reverie.export.networks:FeatureGenerator"},
+    "transposed": {"generator": "reverie.tools.generators:TransposedGenerator"},
     "unconditional": {
         "generator": "reverie.tools.generators:UnconditionalGenerator",
         "discriminator": "reverie.tools.generators:UnconditionalDiscriminator",

@@ -21,7 +21,7 @@ from reverie.tools.output_file import replace_output
 SIZES = ("28x28 reference", "64x64 MobileNetV2", "EfficientNet-Lite0 head")
 PARTS = ("box", "growth", "steps", "rules", "update")
 PROTOCOLS = ("product", "shift", "split-class", "split-domain", "one-by-one")
-GENERATORS = ("reference", "linear", "unconditional")
+GENERATORS = ("reference", "linear", "transposed", "unconditional")
 DATA = "Folder that holds mnist/ and fashion/ with the original idx files, plain or .gz."
 
 
