@@ -70,7 +70,7 @@ class SynthesisConfig:
     start: str = "random"
     """Image search begins at "random" inputs or at "generated" ones."""
     label: str = "pretrained"
-    """Target in retraining: the "pretrained" solver's soft output, or the "reference" label."""
+    """Target in retraining: the "pretrained" solver's output as in replay, or the "reference" label."""
     steps: int = 15
     """Most gradient steps for each input."""
     learning_rate: float = 0.1

@@ -120,7 +120,7 @@ def draw_round(
     known_noise = noise_of(previous, known_labels, rng, config.noise_spread, coming)
     fresh = rng.standard_normal((len(rows), known_noise.shape[1]), dtype=np.float32)
     rehearsed = generate(previous, known_noise, known_labels)
-    reconstructs = np.arange(len(rows)) % 2 == 0
+    reconstructs = (np.arange(len(rows)) % 2 == 0) & (config.reconstruction > 0)
     kept = _kept(config, fresh.shape[1])
     noise = fresh.copy()
     noise[reconstructs, :kept] = coordinates[rows[reconstructs]][:, :kept]

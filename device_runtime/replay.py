@@ -38,12 +38,12 @@ def generate(models: Models, noise: np.ndarray, labels: np.ndarray) -> np.ndarra
 
 def label(models: Models, inputs: np.ndarray, config: ReplayConfig) -> Examples:
     """The solver's result on `inputs` as their label: softened (Hinton et al., 2015) or the largest alone."""
-    logits = run_in_chunks(models.solver_graph, "logits", input=inputs)
+    return _labelled(inputs, run_in_chunks(models.solver_graph, "logits", input=inputs), config)
+
+
+def _labelled(inputs: np.ndarray, logits: np.ndarray, config: ReplayConfig) -> Examples:
     temperature = config.temperature if config.soft_labels else 1.0
-    if config.soft_labels:
-        targets = softened(logits, temperature)
-    else:
-        targets = one_hot(logits.argmax(axis=1), models.manifest.slots)
+    targets = softened(logits, temperature) if config.soft_labels else one_hot(logits.argmax(axis=1), logits.shape[1])
     return Examples(inputs, targets, np.full(len(inputs), temperature, np.float32))
 
 
@@ -83,7 +83,7 @@ class Replay:
 
     def _make_pool(self, rng: np.random.Generator) -> Examples:
         models, config = self._models, self._config
-        by_label = config.balance and not models.manifest.conditional
+        by_label = config.balance and (config.min_confidence > 0 or not models.manifest.conditional)
         if not by_label and config.min_confidence == 0:
             noise, labels = draw_noise(models, self._size, rng, config.balance, config.noise_spread)
             return label(models, generate(models, noise, labels), config)
@@ -91,9 +91,11 @@ class Replay:
         wanted = np.full(len(models.classes), -(-self._size // len(models.classes)))
         for _ in range(CANDIDATES):
             noise, labels = draw_noise(models, self._size, rng, config.balance, config.noise_spread)
-            examples = label(models, generate(models, noise, labels), config)
-            sure = examples.targets.max(axis=1) >= config.min_confidence
-            seen = examples.targets.argmax(axis=1)
+            inputs = generate(models, noise, labels)
+            logits = run_in_chunks(models.solver_graph, "logits", input=inputs)
+            examples = _labelled(inputs, logits, config)
+            sure = softened(logits, 1.0).max(axis=1) >= config.min_confidence
+            seen = logits.argmax(axis=1)
             for known in range(len(wanted)):
                 rows = np.flatnonzero(sure & (seen == known))[: wanted[known] if by_label else None]
                 wanted[known] -= len(rows)

@@ -55,10 +55,14 @@ def synthesise(
     trained: Models,
     live_labels: np.ndarray,
     config: SynthesisConfig,
+    labelling: ReplayConfig,
     seed: int,
     monitor: Monitor,
 ) -> Synthesised:
-    """`config.count` synthesised inputs. `trained` differs from `pretrained` by its solver and its classes."""
+    """`config.count` synthesised inputs, those with the pretrained solver's labels labelled as `labelling` says.
+
+    `trained` differs from `pretrained` by its solver and its classes.
+    """
     graph = pretrained.synthesis_graph(trained.solver, config.search)
     fixed = {
         "known": pretrained.active,
@@ -85,15 +89,19 @@ def synthesise(
         by_row = {"reference": code, "code": code, "start": start}
         found, batch_losses = _search(graph, config, start, fixed, by_row)
         losses += batch_losses
-        parts.append((_examples(pretrained, found, references, config), references))
+        if config.label == "pretrained":
+            examples = label(pretrained, found, labelling)
+        else:
+            examples = Examples(found, one_hot(references, pretrained.manifest.slots), np.ones(count, np.float32))
+        parts.append((examples, references))
         batch += 1
         monitor.step(batch, batches, batch_losses[-1])
         if monitor.out_of_time():
             batches = batch
         if monitor.should_save(done=batch == batches):
-            examples, all_references = _joined(parts)
+            all_examples, all_references = _joined(parts)
             places = {"at": np.array([batch, batches]), "losses": np.array(losses), "references": all_references}
-            monitor.save(examples._asdict() | places)
+            monitor.save(all_examples._asdict() | places)
     return Synthesised(*_joined(parts), losses)
 
 
@@ -162,10 +170,3 @@ def _search(
             rows, value, small_steps = rows[going], value[going], small_steps[going]
             by_row = {name: part[going] for name, part in by_row.items()}
     return found, losses
-
-
-def _examples(pretrained: Models, found: np.ndarray, references: np.ndarray, config: SynthesisConfig) -> Examples:
-    if config.label == "pretrained":
-        return label(pretrained, found, ReplayConfig())
-    targets = one_hot(references, pretrained.manifest.slots)
-    return Examples(found, targets, np.ones(len(found), np.float32))

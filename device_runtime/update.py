@@ -59,7 +59,9 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
     references = np.empty(0, np.int64)
     if config.synthesis.count:
         with monitor.stage("synthesis"):
-            found = synthesis.synthesise(pretrained, trained, live.labels, config.synthesis, config.seed, monitor)
+            found = synthesis.synthesise(
+                pretrained, trained, live.labels, config.synthesis, config.replay, config.seed, monitor
+            )
             synthesised, references = found.examples.inputs, found.references
 
         with monitor.stage("retrain"):

@@ -32,6 +32,7 @@ IN_TORCH = ("lwf", "ewc")
 """Baselines of `regularised.py`."""
 NAMES = (*baselines.BASELINES, *IN_TORCH, *FORMS)
 """What is compared unless some are chosen."""
+SOLVER_STAGES = ("fine-tune", "retrain")
 EWC_STRENGTH = 1e3
 """λ; not tuned yet."""
 
@@ -64,9 +65,11 @@ def _run(form: str, measured: Measured) -> Run:
         models = update(models, number, monitor)
         run.seconds.append(time.monotonic() - began)
         run.peak_bytes.append(max(record.peak_bytes for record in monitor.records.values()))
+        run.steps.append(sum(monitor.records[stage].steps for stage in SOLVER_STAGES if stage in monitor.records))
         answers = _answers(models, steps, number)
         run.matrix.append(_scores(answers, steps))
         run.confused.append(_confused(answers, steps, known))
+    run.by_class.extend(_scores_by_class(_answers(models, steps, len(steps.updates)), steps))
     return run
 
 
@@ -112,6 +115,12 @@ def _answers(models: Models, steps: Protocol, update: int) -> list[np.ndarray]:
 
 def _scores(answers: list[np.ndarray], steps: Protocol) -> list[float]:
     return [float((seen == test.labels).mean()) for seen, test in zip(answers, steps.tests, strict=False)]
+
+
+def _scores_by_class(answers: list[np.ndarray], steps: Protocol) -> list[float]:
+    seen = np.concatenate(answers)
+    labels = np.concatenate([test.labels for test in steps.tests])
+    return [float((seen[labels == slot] == slot).mean()) for slot in np.unique(labels)]
 
 
 def _confused(answers: list[np.ndarray], steps: Protocol, known: int) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import multiprocessing
 from collections.abc import Callable, Mapping
@@ -90,8 +91,9 @@ def begin_with_files(
         test = read_idx(data / dataset, "t10k")
     steps = PROTOCOLS[protocol](train, test, seed)
     about = scored_on(dataset, validation, generator)
-    pretrained = _place(cache or scratch, about, steps.pretraining, seed)
-    apart(_pretrain_arrays, steps._replace(updates=[], tests=[]), pretrained, seed, GENERATORS[generator])
+    networks = {**GENERATORS[generator], **({"solver": steps.solver} if steps.solver else {})}
+    pretrained = _place(cache or scratch, about, steps.pretraining, seed, (networks, steps.solver_steps))
+    apart(_pretrain_arrays, steps._replace(updates=[], tests=[]), pretrained, seed, networks)
     return Measured(about, protocol, seed, steps, _installed(pretrained, steps.slots, scratch), pretrained)
 
 
@@ -118,7 +120,7 @@ def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed
         for number, file in enumerate(train[slot]):
             (history / names[slot] / f"{number:06d}{file.suffix}").symlink_to(file.resolve())
     about = scored_on(own.folder.resolve().name, validation)
-    pretrained = _place(cache or scratch, about, "product", seed)
+    pretrained = _place(cache or scratch, about, "product", seed, own)
     apart(_pretrain_folder, own, history, pretrained, seed)
     start = _installed(pretrained, len(names), scratch)
     make = InputMaker(start.folder, start.manifest)
@@ -132,8 +134,10 @@ def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed
     return Measured(about, "product", seed, steps, start, pretrained)
 
 
-def _place(folder: Path, about: str, pretraining: str, seed: int) -> Path:
-    return folder / f"{about.replace(' ', '-')}-{pretraining}-{seed}"
+def _place(folder: Path, about: str, pretraining: str, seed: int, settings: object) -> Path:
+    """Where the pretrained models are kept. Other `settings` have another place, so that none are taken for others."""
+    told = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
+    return folder / f"{about.replace(' ', '-')}-{pretraining}-{seed}-{told}"
 
 
 def _installed(pretrained: Path, slots: int, scratch: Path) -> Models:
@@ -150,8 +154,8 @@ def _export(pretrained: Path, bundle: Path, slots: int) -> None:
     export_bundle(networks, bundle, lambda _: None)
 
 
-def _pretrain_arrays(steps: Protocol, pretrained: Path, seed: int, generators: Mapping[str, str]) -> None:
-    """Pretrain on the history of `steps`, unless that is done."""
+def _pretrain_arrays(steps: Protocol, pretrained: Path, seed: int, networks: Mapping[str, str]) -> None:
+    """Pretrain `networks` on the history of `steps`, unless that is done."""
     from reverie.device_runtime.preprocess import Preprocessing
     from reverie.export.pretrain import PretrainConfig
     from reverie.export.pretraining import pretrain_arrays
@@ -165,8 +169,7 @@ def _pretrain_arrays(steps: Protocol, pretrained: Path, seed: int, generators: M
         batches = len(labels) / config.solver_batch
         config = dataclasses.replace(config, solver_epochs=math.ceil(steps.solver_steps / batches))
     how = Preprocessing(28, 28, "grey")
-    chosen = {**generators, **({"solver": steps.solver} if steps.solver else {})}
-    pretrain_arrays(inputs, labels, classes, how, pretrained, config, lambda *_: None, chosen)
+    pretrain_arrays(inputs, labels, classes, how, pretrained, config, lambda *_: None, networks)
 
 
 def _pretrain_folder(own: OwnImages, history: Path, pretrained: Path, seed: int) -> None:

@@ -1,11 +1,12 @@
-"""What a practitioner would take instead of the method; each trains the solver alone, for as many steps as the default.
+"""What a practitioner would take instead of the method; each trains the solver alone, at most as long as the default.
 
     none    the live images alone
-    joint   all images of all tasks so far: the upper bound
+    joint   all images of all earlier tasks beside the live ones that the default trains on: the upper bound
     er      100 stored images a class (Rolnick et al., "Experience replay for continual learning", NeurIPS 2019)
 
 "lwf" and "ewc", which need losses of their own, are in `regularised.py`.
-Earlier tasks count with the number of their classes, as replay does in the default form.
+Earlier tasks count with the number of their classes, as replay does in the default form. Training ends as there, when
+the loss has converged.
 """
 
 from __future__ import annotations

@@ -6,12 +6,14 @@ import dataclasses
 import importlib.util
 import json
 import os
+from collections.abc import Collection
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from reverie.tools.forms import ABLATIONS, all_forms
@@ -22,6 +24,12 @@ SIZES = ("28x28 reference", "64x64 MobileNetV2", "EfficientNet-Lite0 head")
 PARTS = ("box", "growth", "steps", "rules", "update")
 PROTOCOLS = ("product", "shift", "split-class", "split-domain", "one-by-one")
 GENERATORS = ("reference", "linear", "transposed", "unconditional")
+FOR_DATA = ("datasets", "protocols", "generator")
+FOR_IMAGES = (
+    *("size", "solver", "solver_weights", "backbone_until", "solver_epochs", "gan_steps"),
+    *("resize", "interpolation", "colour", "scale", "mean", "std", "preprocess_with", "photos"),
+)
+"""Parameters of `accuracy` that mean nothing for the other kind of images."""
 DATA = "Folder that holds mnist/ and fashion/ with the original idx files, plain or .gz."
 
 
@@ -91,19 +99,20 @@ def accuracy_command(
     unknown = [form for form in forms if form not in {*NAMES, *all_forms()}]
     if unknown:
         raise click.BadParameter(f"there is no form {unknown[0]!r}", param_hint="--form")
-    wanted = [*forms, *(row for group in ablations for row in ABLATIONS[group])] or list(NAMES)
+    rows = [*forms, *(row for group in ablations for row in ABLATIONS[group])]
+    wanted = list(dict.fromkeys(rows)) or list(NAMES)
     console = Console()
     runs = load_runs(output) if output is not None and output.exists() else []
     if data is not None and images is None:
+        _refuse(FOR_IMAGES, "--images")
         pairs = product(protocols or ("product", "shift"), datasets or ("fashion", "mnist"))
         beginnings = [(p, d, partial(begin_with_files, data, d, p, validation, generator, cache)) for p, d in pairs]
     elif images is not None and data is None:
+        _refuse(FOR_DATA, "--data")
         own = OwnImages(images, **pretraining)
         beginnings = [("product", images.resolve().name, partial(begin_with_folder, own, validation, cache))]
     else:
         raise click.UsageError("give either --data or --images")
-    if images is not None and generator != "reference":
-        raise click.UsageError("--generator is for --data: images of one's own have the reference generator")
     for protocol, dataset, begin in beginnings:
         for seed in range(first_seed, first_seed + seeds):
             key = (scored_on(dataset, validation, generator), protocol, seed)
@@ -113,6 +122,15 @@ def accuracy_command(
                 if output is not None:
                     save_runs(runs, output, pictures=not no_pictures)
     print_tables(console, runs)
+
+
+def _refuse(names: Collection[str], owner: str) -> None:
+    """Raises UsageError where one of these options, which are for those who give `owner`, was given."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"{parameter.opts[0]} is for {owner}")
 
 
 @command.command("table")

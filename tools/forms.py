@@ -1,8 +1,11 @@
 """The forms of an update that `reverie bench accuracy` compares, each a change of the default configuration.
 
-"dgr" is deep generative replay, stages 1, 2 and 6 alone: hard labels, the classes' ratio as weights (Shin et al.,
-"Continual learning with deep generative replay", NeurIPS 2017), with as many steps. "control" is the default but for
-its synthesis: fresh generated inputs in the place of the synthesised ones, with the same steps and weights.
+"dgr" is deep generative replay, stages 1, 2 and 6 alone: hard labels, the classes' ratio as weights, noise as the
+generator was trained with (Shin et al., "Continual learning with deep generative replay", NeurIPS 2017); its steps are
+at most those of the default. "control" is the default but for its synthesis: fresh generated inputs in the place of
+the synthesised ones, with the same steps and weights. "more replay" takes the weight of the synthesised inputs for
+replay's own, with the same steps; since synthesised inputs stand for known classes, it is compared with lower weights
+of live images too.
 """
 
 from __future__ import annotations
@@ -34,11 +37,22 @@ def _without_synthesis(config: UpdateConfig) -> UpdateConfig:
 
 
 def _dgr(config: UpdateConfig) -> UpdateConfig:
-    plain = changed(replay__soft_labels=False, replay__temperature=1.0, replay__noise_spread=1.0, **_STILL)
+    plain = changed(replay__soft_labels=False, replay__temperature=1.0, **_NARROW)
     return plain(_without_synthesis(config))
 
 
-_STILL: Mapping[str, Any] = {"fine_tune__shift": 0.0, "retrain__fit__shift": 0.0}
+def _more_replay(live: float) -> Form:
+    """The last stage of training the solver without the synthesised inputs, of which a single one is made."""
+
+    def change(config: UpdateConfig) -> UpdateConfig:
+        replay = config.retrain.replay + config.retrain.synthesised
+        more = changed(retrain__replay=replay, retrain__live=live, retrain__synthesised=0.0)
+        return more(changed(synthesis__count=1, synthesis__steps=0)(config))
+
+    return change
+
+
+_NARROW: Mapping[str, Any] = {"replay__noise_spread": 1.0, "generative__noise_spread": 1.0}
 _LITERAL = UpdateConfig().literal().synthesis
 _IMAGES: Mapping[str, Any] = {
     f"synthesis__{name}": getattr(_LITERAL, name) for name in ("search", "steps", "learning_rate")
@@ -61,12 +75,13 @@ ABLATIONS: dict[str, dict[str, Form]] = {
     "replay": {
         "not balanced": changed(replay__balance=False),
         "unsure inputs rejected": changed(replay__min_confidence=0.8),
-        "noise as trained": changed(replay__noise_spread=1.0),
+        "noise as trained": changed(**_NARROW),
     },
-    "augmentation": {"images where they are": changed(**_STILL)},
+    "augmentation": {"images where they are": changed(fine_tune__shift=0.0, retrain__fit__shift=0.0)},
     "synthesis": {
         "without synthesis": _without_synthesis,
         "control": FORMS["control"],
+        **{f"more replay, live {live:g}": _more_replay(live) for live in (2.0, 1.5, 1.0)},
         **{f"loss {loss}": changed(synthesis__loss=loss) for loss in LOSSES if loss != "interference"},
         "live references": changed(synthesis__references="live"),
         "all references": changed(synthesis__references="all"),
@@ -77,9 +92,7 @@ ABLATIONS: dict[str, dict[str, Form]] = {
     },
     "generator": {
         "generator as it was": changed(generative__steps=0),
-        "generator without the previous one": changed(
-            generative__replay_as_live=False, generative__anchor=0.0, generative__class_consistency=0.0
-        ),
+        "generator without the previous one": changed(generative__replay_as_live=False, generative__anchor=0.0),
         "adversarial loss alone": changed(
             generative__replay_as_live=False,
             generative__anchor=0.0,

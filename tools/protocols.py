@@ -18,7 +18,7 @@ SPLIT_STEPS = 2000
 
 
 class Samples(NamedTuple):
-    """Inputs (N, 1, 28, 28) float32 in [-1, 1] and labels (N,)."""
+    """Inputs (N, *S) float32, images of MNIST's size in [-1, 1] or features, and labels (N,)."""
 
     inputs: np.ndarray
     labels: np.ndarray

@@ -1,12 +1,13 @@
 """Baselines in torch that train the solver on the live images alone, with a term that holds what it knew.
 
-"lwf" keeps the old solver's answers on the live images, softened and among the n_known classes that it knew:
-(n_new CE(y, p) + n_known T² CE(p_old, p)) / (n_new + n_known), T = 2 (Li & Hoiem, "Learning without forgetting", ECCV
-2016; weighted as by van de Ven, Tuytelaars & Tolias, 2022).
+"lwf" keeps the old solver's answers on the live images, softened and among the classes that it knew:
+(n_new CE(y, p) + n_old T² CE(p_old, p)) / (n_new + n_old), T = 2, where n counts the classes of the live images and
+those of each earlier task (Li & Hoiem, "Learning without forgetting", ECCV 2016; weighted as by van de Ven, Tuytelaars
+& Tolias, 2022).
 
 "ewc" holds weights where the old tasks' Fisher information F is large: CE + λ/2 Σ_t Σ_i F_t,i (θ_i - θ*_t,i)², a term
 for each earlier task t (Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", PNAS 2017). F is
-its diagonal, with labels as the solver itself gives them.
+its diagonal, E Σ_y p(y) (∂ log p(y) / ∂θ_i)² over images of the task and the labels that the solver gives them.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Lwf:
         """The models after an update."""
         slots, known = now.models.manifest.slots, len(now.before.classes)
         active, of_old = class_mask(len(now.models.classes), slots), class_mask(known, slots)
-        new = len(np.unique(now.live.labels))
+        new, old = len(np.unique(now.live.labels)), sum(len(np.unique(past.labels)) for past in now.earlier)
         before = copy.deepcopy(self._solver)
 
         def loss(inputs: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ class Lwf:
                 taught = torch.softmax(masked(before(inputs), of_old) / TEMPERATURE, dim=1)
             kept = torch.log_softmax(masked(logits, of_old) / TEMPERATURE, dim=1)
             forgotten = TEMPERATURE**2 * -(taught * kept).sum(dim=1).mean()
-            return (new * F.cross_entropy(masked(logits, active), labels) + known * forgotten) / (new + known)
+            return (new * F.cross_entropy(masked(logits, active), labels) + old * forgotten) / (new + old)
 
         return _train(self._solver, now, loss, monitor)
 
@@ -92,15 +93,15 @@ class Ewc:
     def _penalty(self) -> Tensor:
         named = dict(self._solver.named_parameters())
         terms = [
-            (held.fisher[name] * (value - held.weights[name]) ** 2).sum()
+            (fisher * (named[name] - held.weights[name]) ** 2).sum()
             for held in self._held
-            for name, value in named.items()
+            for name, fisher in held.fisher.items()
         ]
         return self._strength / 2 * torch.stack(terms).sum()
 
     def _hold(self, inputs: np.ndarray, active: Tensor, seed: int) -> None:
         rows = rng_for(seed, "fisher").choice(len(inputs), min(FISHER_SAMPLES, len(inputs)), replace=False)
-        fisher = _fisher(self._solver, torch.from_numpy(inputs[rows]), active, seed)
+        fisher = _fisher(self._solver, torch.from_numpy(inputs[rows]), active)
         weights = {name: value.detach().clone() for name, value in self._solver.named_parameters()}
         self._held.append(Held(weights, fisher))
 
@@ -130,17 +131,15 @@ def _train(solver: nn.Module, now: Task, loss: Loss, monitor: Monitor) -> Models
     return now.models.with_solver({name: trained[name] for name in now.models.solver if name in trained})
 
 
-def _fisher(solver: nn.Module, inputs: Tensor, active: Tensor, seed: int) -> dict[str, Tensor]:
-    """Diagonal of E[g gᵀ], g the gradient of the log-probability of a label drawn from the solver's output."""
-    draw = torch.Generator().manual_seed(seed)
-    fisher = {name: torch.zeros_like(value) for name, value in solver.named_parameters()}
+def _fisher(solver: nn.Module, inputs: Tensor, active: Tensor) -> dict[str, Tensor]:
+    """Its diagonal, from one image and one label at a time."""
+    named = {name: value for name, value in solver.named_parameters() if value.requires_grad}
+    fisher = {name: torch.zeros_like(value) for name, value in named.items()}
     for image in inputs.split(1):
-        solver.zero_grad()
-        log_probabilities = torch.log_softmax(masked(solver(image), active), dim=1)
-        drawn = torch.multinomial(log_probabilities.detach().exp(), 1, generator=draw)
-        log_probabilities.gather(1, drawn).sum().backward()
-        for name, value in solver.named_parameters():
-            if value.grad is not None:
-                fisher[name] += value.grad**2 / len(inputs)
-    solver.zero_grad()
+        log_probabilities = torch.log_softmax(masked(solver(image), active), dim=1)[0]
+        for label in active.nonzero()[:, 0].tolist():
+            gradients = torch.autograd.grad(log_probabilities[label], list(named.values()), retain_graph=True)
+            probability = log_probabilities[label].detach().exp()
+            for name, gradient in zip(named, gradients, strict=True):
+                fisher[name] += probability * gradient**2 / len(inputs)
     return fisher

@@ -52,7 +52,7 @@ def so_far(forms: dict[str, list[Run]]) -> str:
             means, errors = map(np.array, zip(*found, strict=True))
             colour, line, width = EMPHASISED.get(form, (str(shade), "--", 1.2))
             at = np.arange(len(means))
-            axes.fill_between(at, means - errors, means + errors, color=FAINT, linewidth=0)
+            axes.fill_between(at, means - errors, means + errors, color=colour, alpha=0.15, linewidth=0)
             axes.plot(at, means, color=colour, linestyle=line, linewidth=width)
             named.append((float(means[-1]), form))
         axes.set_xticks(range(len(next(iter(forms.values()))[0].matrix)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from textwrap import wrap
 from typing import NamedTuple
 
@@ -14,10 +15,10 @@ from rich.table import Table
 from reverie.tools import markdown
 from reverie.tools.results import Run, grouped, title
 
-FINAL = ("form", "seeds", "all, %", "old, %", "new, %", "old as new, %", "new as old, %")
+FINAL = ("form", "seeds", "all, %", "old, %", "new, %", "worst class, %")
 """Of the table of accuracies after the last update."""
-BESIDES = ("form", "forgetting", "backward transfer", "agreement, %", "coverage", "s an update", "peak MB")
-"""Of the table of what else was measured."""
+FORGOTTEN = ("form", "mean so far, %", "forgetting", "backward transfer", "old as new, %", "new as old, %")
+COSTS = ("form", "agreement, %", "coverage", "steps", "s an update", "peak MB")
 
 
 class Section(NamedTuple):
@@ -28,30 +29,33 @@ class Section(NamedTuple):
     rows: list[list[str]]
 
 
-def sections(runs: list[Run]) -> Iterator[Section]:
-    """For each data set and protocol, tables of accuracies after the last update, of what else was measured, of the
-    accuracy on the way there, and of how much better the default is than each other form, over the seeds of both.
+def sections(forms: Mapping[str, list[Run]]) -> Iterator[Section]:
+    """Tables of one data set and protocol: of accuracies after the last update, of forgetting, of generator and costs,
+    of the accuracy on the way there, and, where another form is, of how much better the default is, over the seeds of
+    both.
 
     Coverage is the smallest and largest share of a class among generated inputs in any run, in parts of its even share.
     """
-    for forms in grouped(runs).values():
-        chosen = [run for group in forms.values() for run in group]
-        about = title(chosen)
-        yield Section(about, FINAL, [_final(form, group) for form, group in forms.items()])
-        besides = [_besides(form, group) for form, group in forms.items()]
-        yield Section(f"{about}: forgetting, generator, time and memory", BESIDES, besides)
-        updates = len(chosen[0].matrix)
-        headings = ["form", *(f"after {update}, %" for update in range(updates))]
-        yield Section(f"{about}: all tasks so far", headings, [_so_far(f, g) for f, g in forms.items()])
-        default = {run.seed: run for run in forms.get("default", [])}
-        beside = [_beside(form, group, default) for form, group in forms.items() if form != "default"]
-        if shared := [row for row in beside if row]:
-            yield Section(f"{about}: default less each other form", ["form", "seeds", *headings[2:]], shared)
+    chosen = [run for group in forms.values() for run in group]
+    about = title(chosen)
+    yield Section(about, FINAL, [_final(form, group) for form, group in forms.items()])
+    yield Section(f"{about}: forgetting", FORGOTTEN, [_forgotten(form, group) for form, group in forms.items()])
+    costs = [_costs(form, group) for form, group in forms.items()]
+    yield Section(f"{about}: generator, time and memory", COSTS, costs)
+    updates = len(chosen[0].matrix)
+    headings = ["form", *(f"after {update}, %" for update in range(updates))]
+    yield Section(f"{about}: all tasks so far", headings, [_so_far(f, g) for f, g in forms.items()])
+    pairs = _pairs(forms)
+    if pairs:
+        less = f"{about}: default less each other form"
+        yield Section(less, ["form", "seeds", *headings[2:]], [_gained(form, of) for form, of in pairs.items()])
+        parts = [_gained_by_part(form, of) for form, of in pairs.items()]
+        yield Section(f"{less}, old and new tasks", ("form", "seeds", "old, %", "new, %"), parts)
 
 
 def print_tables(console: Console, runs: list[Run]) -> None:
     """For a terminal."""
-    for section in sections(runs):
+    for section in chain.from_iterable(map(sections, grouped(runs))):
         table = Table(
             title=section.title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False
         )
@@ -66,7 +70,8 @@ def print_tables(console: Console, runs: list[Run]) -> None:
 
 def as_markdown(runs: list[Run]) -> str:
     """For a document."""
-    return "\n".join(f"### {s.title}\n\n{markdown.table(s.headings, s.rows)}\n" for s in sections(runs))
+    every = chain.from_iterable(map(sections, grouped(runs)))
+    return "\n".join(f"### {s.title}\n\n{markdown.table(s.headings, s.rows)}\n" for s in every)
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
@@ -81,22 +86,31 @@ def _final(form: str, group: list[Run]) -> list[str]:
         form,
         str(len(group)),
         _with_error([100 * run.overall(last) for run in group]),
-        _percent([run.old(last) for run in group]),
-        _percent([run.matrix[last][-1] for run in group]),
-        _percent([run.confused[-1][0] for run in group]),
-        _percent([run.confused[-1][1] for run in group]),
+        _with_error([100 * run.old(last) for run in group]),
+        _with_error([100 * run.matrix[last][-1] for run in group]),
+        _percent([min(run.by_class) for run in group if run.by_class]),
     ]
 
 
-def _besides(form: str, group: list[Run]) -> list[str]:
-    shares = [share * len(of) for run in group for of in run.coverage for share in of.values()]
-    agreement = [run.agreement[-1] for run in group if run.agreement]
+def _forgotten(form: str, group: list[Run]) -> list[str]:
     return [
         form,
-        f"{100 * np.mean([run.forgetting() for run in group]):.2f}",
-        f"{100 * np.mean([run.backward_transfer() for run in group]):.2f}",
-        _percent(agreement) if agreement else "",
+        _with_error([100 * run.average_so_far() for run in group]),
+        _with_error([100 * run.forgetting() for run in group]),
+        _with_error([100 * run.backward_transfer() for run in group]),
+        # Both are 0 where no class is new, which says nothing.
+        *(_percent([run.confused[-1][at] for run in group if any(run.confused[-1])]) for at in (0, 1)),
+    ]
+
+
+def _costs(form: str, group: list[Run]) -> list[str]:
+    shares = [share * len(of) for run in group for of in run.coverage for share in of.values()]
+    steps = [count for run in group for count in run.steps]
+    return [
+        form,
+        _percent([run.agreement[-1] for run in group if run.agreement]),
         f"{min(shares):.2f}-{max(shares):.2f}" if shares else "",
+        f"{np.mean(steps):.0f}" if steps else "",
         f"{np.mean([run.seconds for run in group]):.0f}",
         f"{max(max(run.peak_bytes) for run in group) / 1e6:.0f}",
     ]
@@ -107,12 +121,28 @@ def _so_far(form: str, group: list[Run]) -> list[str]:
     return [form, *(_with_error([100 * run.overall(at) for run in group]) for at in updates)]
 
 
-def _beside(form: str, group: list[Run], default: Mapping[int, Run]) -> list[str]:
-    """Differences seed by seed, after each update; nothing where no seed has both."""
-    pairs = [(default[run.seed], run) for run in group if run.seed in default]
-    updates = range(1, len(group[0].matrix))
-    differences = [[100 * (ours.overall(at) - theirs.overall(at)) for ours, theirs in pairs] for at in updates]
-    return [form, str(len(pairs)), *map(_with_error, differences)] if pairs else []
+def _pairs(forms: Mapping[str, list[Run]]) -> dict[str, list[tuple[Run, Run]]]:
+    """The default beside each other form, seed by seed; none where no seed has both."""
+    default = {run.seed: run for run in forms.get("default", [])}
+    pairs = {
+        form: [(default[run.seed], run) for run in group if run.seed in default]
+        for form, group in forms.items()
+        if form != "default"
+    }
+    return {form: of for form, of in pairs.items() if of}
+
+
+def _gained(form: str, pairs: list[tuple[Run, Run]]) -> list[str]:
+    updates = range(1, len(pairs[0][0].matrix))
+    gained = [[100 * (ours.overall(at) - theirs.overall(at)) for ours, theirs in pairs] for at in updates]
+    return [form, str(len(pairs)), *map(_with_error, gained)]
+
+
+def _gained_by_part(form: str, pairs: list[tuple[Run, Run]]) -> list[str]:
+    last = len(pairs[0][0].matrix) - 1
+    old = [100 * (ours.old(last) - theirs.old(last)) for ours, theirs in pairs]
+    new = [100 * (ours.matrix[last][-1] - theirs.matrix[last][-1]) for ours, theirs in pairs]
+    return [form, str(len(pairs)), _with_error(old), _with_error(new)]
 
 
 def _with_error(values: Sequence[float]) -> str:
@@ -123,4 +153,4 @@ def _with_error(values: Sequence[float]) -> str:
 
 
 def _percent(values: Sequence[float]) -> str:
-    return f"{100 * np.mean(values):.1f}"
+    return f"{100 * np.mean(values):.1f}" if values else ""

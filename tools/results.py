@@ -31,6 +31,10 @@ class Run:
     peak_bytes: list[int] = field(default_factory=list)
     confused: list[list[float]] = field(default_factory=list)
     """After each update: the share of old test images taken for new classes, and of new ones for old classes."""
+    steps: list[int] = field(default_factory=list)
+    """Optimizer steps of the solver in each update."""
+    by_class: list[float] = field(default_factory=list)
+    """Accuracy on each class slot after the last update."""
     coverage: list[dict[str, float]] = field(default_factory=list)
     agreement: list[float] = field(default_factory=list)
     pictures: dict[str, str] = field(default_factory=dict)
@@ -44,6 +48,13 @@ class Run:
     def old(self, update: int) -> float:
         """Accuracy on the tasks before `update`."""
         return float(np.average(self.matrix[update][:-1], weights=self.weights[:update]))
+
+    def average_so_far(self) -> float:
+        """The mean over all updates, the pretraining included, of the accuracy on the tasks seen until then.
+
+        Average incremental accuracy (Rebuffi et al., "iCaRL", CVPR 2017).
+        """
+        return float(np.mean([self.overall(update) for update in range(len(self.matrix))]))
 
     def forgetting(self) -> float:
         """Best earlier minus final accuracy, the mean over all tasks but the last.
@@ -98,14 +109,32 @@ def save_csv(runs: list[Run], path: Path) -> None:
     replace_output(path, written.getvalue())
 
 
-def grouped(runs: list[Run]) -> dict[tuple[str, str], dict[str, list[Run]]]:
-    """Runs by (data set, protocol) and then by form, in the order in which they came."""
+def grouped(runs: list[Run]) -> list[dict[str, list[Run]]]:
+    """Runs by data set and protocol and then by form, in the order in which they came.
+
+    Raises ReverieError for a run that is there twice, which would count as two seeds.
+    """
     groups: dict[tuple[str, str], dict[str, list[Run]]] = {}
     for run in runs:
-        groups.setdefault((run.dataset, run.protocol), {}).setdefault(run.form, []).append(run)
-    return groups
+        seeds = groups.setdefault((run.dataset, run.protocol), {}).setdefault(run.form, [])
+        if run.seed in {other.seed for other in seeds}:
+            twice = f"{run.dataset} {run.protocol} {run.form!r} of seed {run.seed}"
+            raise ReverieError(f"{twice} is given twice: leave one of the files out")
+        seeds.append(run)
+    return list(groups.values())
 
 
 def title(runs: list[Run]) -> str:
     """Of runs of one data set and protocol."""
-    return f"{runs[0].dataset} {runs[0].protocol}, seeds {', '.join(map(str, sorted({run.seed for run in runs})))}"
+    return f"{runs[0].dataset} {runs[0].protocol}, seeds {_ranges(sorted({run.seed for run in runs}))}"
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Rising numbers as "0-3, 7"."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1].append(number)
+        else:
+            ranges.append([number])
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in ranges)

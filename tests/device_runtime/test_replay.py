@@ -52,13 +52,19 @@ def test_softening_keeps_the_order_and_sums_to_one(rows, columns, temperature, s
     np.testing.assert_array_equal(soft.argmax(axis=1), logits.argmax(axis=1))
 
 
-def test_unsure_inputs_are_rejected_and_the_pool_keeps_its_size(models):
-    config = replace(CONFIG, min_confidence=0.9)
-    everything = Replay(models, CONFIG, 0).pool(0).targets.max(axis=1)
-    pool = Replay(models, config, 0).pool(0)
+@pytest.mark.parametrize("soft", [True, False], ids=["soft labels", "hard labels"])
+def test_unsure_inputs_are_rejected_and_the_pool_keeps_its_size(models, soft):
+    def probabilities(pool):
+        return softened(models.solver_graph.run({"input": pool.inputs})["logits"], 1.0)
+
+    config = replace(CONFIG, soft_labels=soft, min_confidence=0.9)
+    everything = probabilities(Replay(models, CONFIG, 0).pool(0)).max(axis=1)
     assert everything.min() < 0.9 < np.median(everything)
-    assert pool.targets.max(axis=1).min() >= 0.9
+    pool = Replay(models, config, 0).pool(0)
+    assert probabilities(pool).max(axis=1).min() >= 0.9
     assert len(pool.inputs) == config.pool
+    shares = np.bincount(probabilities(pool).argmax(axis=1), minlength=len(models.classes))
+    assert shares.max() - shares.min() <= len(models.classes)
 
 
 def test_a_confidence_nothing_reaches_still_gives_a_pool(models):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverie.device_runtime.config import LOSSES, SynthesisConfig
+from reverie.device_runtime.config import LOSSES, ReplayConfig, SynthesisConfig
 from reverie.device_runtime.models import one_hot, softened
 from reverie.device_runtime.monitor import Monitor
 from reverie.device_runtime.randomness import rng_for
@@ -30,7 +30,7 @@ def trained(grown):
 
 @pytest.fixture
 def run(models, trained, live, monitor):
-    return lambda config, seed=0: synthesise(models, trained, live.labels, config, seed, monitor)
+    return lambda config, seed=0: synthesise(models, trained, live.labels, config, ReplayConfig(), seed, monitor)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -121,7 +121,8 @@ def test_an_input_that_has_converged_stays_while_the_others_go_on(run):
 def test_when_time_runs_out_the_batches_found_so_far_are_kept(models, trained, live):
     watching = Monitor(max_minutes=1e-9)
     with watching.stage("synthesis"):
-        found = synthesise(models, trained, live.labels, replace(CONFIG, count=48, steps=1), 0, watching)
+        short = replace(CONFIG, count=48, steps=1)
+        found = synthesise(models, trained, live.labels, short, ReplayConfig(), 0, watching)
     assert len(found.examples.inputs) == len(found.references) == 24
 
 

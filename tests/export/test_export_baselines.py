@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from reverie.device_runtime import installation, store
 from reverie.device_runtime.config import UpdateConfig
@@ -20,7 +22,7 @@ from reverie.tools import baselines
 from reverie.tools.accuracy import _run
 from reverie.tools.accuracy_start import Measured
 from reverie.tools.protocols import MLP, Protocol, Samples
-from reverie.tools.regularised import Ewc, Lwf
+from reverie.tools.regularised import Ewc, Lwf, _fisher
 
 FORMS = ("none", "joint", "er", "lwf", "ewc")
 STORED = 100
@@ -106,6 +108,18 @@ def test_weights_that_matter_stay_the_nearer_the_stronger_they_are_held(measured
 
     none, some, most = (moved(strength) for strength in (0.0, 1e4, 1e8))
     assert none > some > most
+
+
+def test_the_fisher_information_of_a_softmax_regression_is_that_of_its_formula():
+    torch.manual_seed(0)
+    solver, inputs = nn.Sequential(nn.Flatten(), nn.Linear(6, 4)), torch.randn(5, 1, 2, 3)
+    fisher = _fisher(solver, inputs, torch.tensor([1.0, 1.0, 1.0, 0.0]))
+    probabilities = torch.softmax(solver(inputs)[:, :3], dim=1)
+    varying = probabilities * (1 - probabilities)  # of Σ_y p(y) ([y = c] - p(c))²
+    expected = torch.zeros(4, 6)
+    expected[:3] = (varying.T[:, None] * inputs.flatten(1).T ** 2).mean(dim=2)
+    torch.testing.assert_close(fisher["1.weight"], expected)
+    torch.testing.assert_close(fisher["1.bias"][:3], varying.mean(dim=0))
 
 
 def test_experience_replay_keeps_as_many_images_of_each_class_and_always_the_same():
