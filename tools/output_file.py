@@ -6,20 +6,21 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def replace_output(path: Path, content: str, *, mode: int = 0o666) -> None:
-    """Write `content` as UTF-8: a failure or an interruption leaves what was there. `mode` is less what the umask says.
+def replace_output(path: Path, content: str | bytes, *, mode: int = 0o666) -> None:
+    """Write `content`, text as UTF-8; a failure or an interruption leaves what was there. `mode` less the umask holds.
 
     A link stays and leads to the new file; a terminal, a pipe and the like are written to. Raises OSError.
     """
+    written = content if isinstance(content, bytes) else content.encode()
     if path.exists() and not path.is_file():
-        path.write_text(content, encoding="utf-8")
+        path.write_bytes(written)
         return
     path = path.resolve()
     work = path.with_name(f".{path.name}.partial")
     try:
         work.unlink(missing_ok=True)
         work.touch(mode=mode)
-        work.write_text(content, encoding="utf-8")
+        work.write_bytes(written)
         work.replace(path)
     except BaseException:
         with suppress(OSError):

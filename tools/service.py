@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from reverie.tools.options import home_option
+from reverie.tools.output_file import replace_output
 
 UNITS = ("reverie-update.service", "reverie-update.timer")
 
@@ -30,6 +31,6 @@ def command(home: Path, user: str | None, output: Path) -> None:
     values = {"home": where, "reverie": executable, "user": user or where.owner()}
     for name in UNITS:
         text = files("reverie.tools").joinpath("systemd", name).read_text(encoding="utf-8")
-        (output / name).write_text(text.format(**values), encoding="utf-8")
+        replace_output(output / name, text.format(**values))
         click.echo(f"wrote {output / name}")
     click.echo("next: systemctl daemon-reload, systemctl enable reverie-update.timer, systemctl start reverie-update")

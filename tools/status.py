@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from reverie.tools.options import home_option, json_option
+from reverie.tools.output_file import replace_output
 
 if TYPE_CHECKING:
     from reverie.device_runtime.journal import Update
@@ -32,7 +33,7 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
     if picture is not None:
         from reverie.device_runtime.pictures import picture_of_classes
 
-        picture.write_bytes(picture_of_classes(store.load_models(home, generation)))
+        replace_output(picture, picture_of_classes(store.load_models(home, generation)))
     updates, busy = transaction.look(home)
     standing = probation.read(home)
     frames = frame_store.counts(home)

@@ -20,6 +20,14 @@ def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
 
 
+def test_pictures_are_replaced_whole_as_text_is(tmp_path: Path) -> None:
+    output = tmp_path / "picture.png"
+    output.write_bytes(b"a longer one of before")
+    replace_output(output, b"\x89PNG")
+    assert output.read_bytes() == b"\x89PNG"
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+
+
 def test_a_link_stays_and_leads_to_the_new_file(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     target, link = tmp_path / "kept" / "figures.json", tmp_path / "link.json"

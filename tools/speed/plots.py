@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matplotlib.ticker import LogLocator, NullLocator
 
+from reverie.tools.output_file import replace_output
 from reverie.tools.plots import AFTER, BEFORE, FAINT, drawing, new_figure
 from reverie.tools.speed.growth import Growth
 
@@ -35,7 +37,9 @@ def save_growth(growth: Growth, file: Path) -> None:
             _scale_of_time(row[0])
             row[1].set_ylim(0, 1.15 * row[1].get_ylim()[1])
             row[1].legend()
-        figure.savefig(file, format="png", dpi=150)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=150)
+    replace_output(file, drawn.getvalue())
 
 
 def _frames(growth: Growth) -> list[Line]:
