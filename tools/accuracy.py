@@ -57,8 +57,8 @@ def measure(begin: Callable[[Path], Measured], forms: Sequence[str], console: Co
 def _run(form: str, measured: Measured) -> Run:
     steps, models = measured.steps, measured.start
     config = UpdateConfig(seed=measured.seed)
-    first = _scores(_answers(models, steps, 0), steps)
-    run = Run(measured.dataset, measured.protocol, form, measured.seed, [first], steps.weights())
+    answers = _answers(models, steps, 0)
+    run = Run(measured.dataset, measured.protocol, form, measured.seed, [_scores(answers, steps)], steps.weights())
     update = _learner(form, measured, config, run)
     for number in range(1, len(steps.updates) + 1):
         known, monitor, began = len(models.classes), Monitor(), time.monotonic()
@@ -69,7 +69,7 @@ def _run(form: str, measured: Measured) -> Run:
         answers = _answers(models, steps, number)
         run.matrix.append(_scores(answers, steps))
         run.confused.append(_confused(answers, steps, known))
-    run.by_class.extend(_scores_by_class(_answers(models, steps, len(steps.updates)), steps))
+    run.by_class.extend(_scores_by_class(answers, steps))
     return run
 
 
@@ -118,6 +118,7 @@ def _scores(answers: list[np.ndarray], steps: Protocol) -> list[float]:
 
 
 def _scores_by_class(answers: list[np.ndarray], steps: Protocol) -> list[float]:
+    """Of the answers after the last update."""
     seen = np.concatenate(answers)
     labels = np.concatenate([test.labels for test in steps.tests])
     return [float((seen[labels == slot] == slot).mean()) for slot in np.unique(labels)]

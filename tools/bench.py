@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from reverie.tools.forms import ABLATIONS, all_forms
-from reverie.tools.options import dimensions, json_option, preprocessing_options, seed_option
+from reverie.tools.options import STATED, dimensions, json_option, preprocessing_options, seed_option
 from reverie.tools.output_file import replace_output
 
 SIZES = ("28x28 reference", "64x64 MobileNetV2", "EfficientNet-Lite0 head")
@@ -27,7 +27,7 @@ GENERATORS = ("reference", "linear", "transposed", "unconditional")
 FOR_DATA = ("datasets", "protocols", "generator")
 FOR_IMAGES = (
     *("size", "solver", "solver_weights", "backbone_until", "solver_epochs", "gan_steps"),
-    *("resize", "interpolation", "colour", "scale", "mean", "std", "preprocess_with", "photos"),
+    *(*STATED, "preprocess_with", "photos"),
 )
 """Parameters of `accuracy` that mean nothing for the other kind of images."""
 DATA = "Folder that holds mnist/ and fashion/ with the original idx files, plain or .gz."

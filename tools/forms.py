@@ -46,8 +46,8 @@ def _more_replay(live: float) -> Form:
 
     def change(config: UpdateConfig) -> UpdateConfig:
         replay = config.retrain.replay + config.retrain.synthesised
-        more = changed(retrain__replay=replay, retrain__live=live, retrain__synthesised=0.0)
-        return more(changed(synthesis__count=1, synthesis__steps=0)(config))
+        mixed = {"retrain__replay": replay, "retrain__live": live, "retrain__synthesised": 0.0}
+        return changed(synthesis__count=1, synthesis__steps=0, **mixed)(config)
 
     return change
 

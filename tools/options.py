@@ -152,6 +152,10 @@ _PREPROCESSING = (
 )  # fmt: skip
 
 
+STATED = ("resize", "interpolation", "colour", "scale", "mean", "std")
+"""Parameters of `preprocessing_options` that state how images become inputs."""
+
+
 def preprocessing_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options that say how images become inputs.
 
@@ -160,7 +164,7 @@ def preprocessing_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def collected(**options: Any) -> None:
-        stated = {name: options.pop(name) for name in ("resize", "interpolation", "colour", "scale", "mean", "std")}
+        stated = {name: options.pop(name) for name in STATED}
         own, photos = options.pop("preprocess_with"), options.pop("photos")
         if (own is None) != (photos is None):
             raise click.UsageError("--preprocess-with and --photos go together: give both")

@@ -29,6 +29,11 @@ class Section(NamedTuple):
     rows: list[list[str]]
 
 
+def all_sections(runs: list[Run]) -> Iterator[Section]:
+    """The tables of every data set and protocol, one after another."""
+    return chain.from_iterable(map(sections, grouped(runs)))
+
+
 def sections(forms: Mapping[str, list[Run]]) -> Iterator[Section]:
     """Tables of one data set and protocol: of accuracies after the last update, of forgetting, of generator and costs,
     of the accuracy on the way there, and, where another form is, of how much better the default is, over the seeds of
@@ -55,7 +60,7 @@ def sections(forms: Mapping[str, list[Run]]) -> Iterator[Section]:
 
 def print_tables(console: Console, runs: list[Run]) -> None:
     """For a terminal."""
-    for section in chain.from_iterable(map(sections, grouped(runs))):
+    for section in all_sections(runs):
         table = Table(
             title=section.title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False
         )
@@ -70,8 +75,7 @@ def print_tables(console: Console, runs: list[Run]) -> None:
 
 def as_markdown(runs: list[Run]) -> str:
     """For a document."""
-    every = chain.from_iterable(map(sections, grouped(runs)))
-    return "\n".join(f"### {s.title}\n\n{markdown.table(s.headings, s.rows)}\n" for s in every)
+    return "\n".join(f"### {s.title}\n\n{markdown.table(s.headings, s.rows)}\n" for s in all_sections(runs))
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:

@@ -72,6 +72,13 @@ def test_every_baseline_begins_with_the_same_solver(run, form):
     assert [len(row) for row in run[form].matrix] == [1, 2]
     assert run[form].weights == [80, 40]
     assert len(run[form].seconds) == len(run[form].peak_bytes) == len(run[form].confused) == 1
+    assert 0 < run[form].steps[0] <= 900
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_accuracy_by_class_is_that_after_the_last_update(run, form):
+    by_class = run[form].by_class
+    assert [np.mean(by_class[:4]), np.mean(by_class[4:])] == pytest.approx(run[form].matrix[-1])
 
 
 @pytest.mark.parametrize("form", FORMS)
