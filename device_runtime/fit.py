@@ -13,7 +13,7 @@ from reverie.device_runtime.config import FitConfig, RetrainConfig
 from reverie.device_runtime.convergence import Convergence
 from reverie.device_runtime.models import Models, one_hot
 from reverie.device_runtime.monitor import Monitor
-from reverie.device_runtime.randomness import rng_for
+from reverie.device_runtime.randomness import balanced, rng_for
 from reverie.device_runtime.replay import Examples, Replay
 from reverie.device_runtime.rows import Chosen, Rows
 
@@ -31,7 +31,7 @@ class Live(NamedTuple):
     def rows(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """`count` rows at random, as many of each live class, whatever their numbers."""
         classes = np.unique(self.labels)
-        wanted = rng.permutation(np.arange(count) % len(classes))
+        wanted = balanced(count, len(classes), rng)
         rows = np.empty(count, dtype=np.int64)
         for at, slot in enumerate(classes):
             members = np.flatnonzero(self.labels == slot)
@@ -97,7 +97,7 @@ def fit(
         remaining = 1.0 if at < cool_from else (end - at) / cooling
         result = step.step(
             {
-                "input": moved(examples.inputs, shift, rng_for(seed, "moved", at)),
+                "input": moved(examples.inputs, shift, rng_for(seed, f"{monitor.now}: moved", at)),
                 "target": examples.targets,
                 "temperature": examples.temperature,
                 "weight": weight,

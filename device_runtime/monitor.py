@@ -86,12 +86,13 @@ class Monitor:
         self._keeper = keeper
         self._save_seconds = save_seconds
         self._started = self._saved = self._stage_started = time.monotonic()
-        self._stage = ""
+        self.now = ""
+        """The stage that runs."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[StageRecord]:
         """Measure what runs inside as the stage `name`, one of STAGES."""
-        self._stage = name
+        self.now = name
         record = self.records[name] = StageRecord()
         _reset_peak_memory()
         self._stage_started = time.monotonic()
@@ -102,10 +103,10 @@ class Monitor:
 
     def resume(self) -> State | None:
         """What the current stage saved last, None if it is to begin."""
-        state = None if self._keeper is None else self._keeper.load(self._stage)
+        state = None if self._keeper is None else self._keeper.load(self.now)
         if state is None:
             return None
-        record = self.records[self._stage]
+        record = self.records[self.now]
         spent, record.seconds, peak_bytes, steps = state.pop("monitor").tolist()
         record.peak_bytes, record.steps = int(peak_bytes), int(steps)
         record.losses = state.pop("monitor.losses").tolist()
@@ -119,10 +120,10 @@ class Monitor:
     def save(self, state: State) -> None:
         """Keep `state` of the current stage, from which it goes on after a cut."""
         if self._keeper is not None:
-            record = self.records[self._stage]
+            record = self.records[self.now]
             self._measure(record)
             measured = record.to_state(time.monotonic() - self._started)
-            self._keeper.save(self._stage, record.steps, state | measured)
+            self._keeper.save(self.now, record.steps, state | measured)
             self._saved = time.monotonic()
 
     def _measure(self, record: StageRecord) -> None:
@@ -133,19 +134,19 @@ class Monitor:
 
     def step(self, step: int, steps: int, loss: float | None = None) -> None:
         """Note that `step` of `steps` of the current stage is done, with its loss."""
-        self.records[self._stage].steps = step
+        self.records[self.now].steps = step
         if loss is not None:
-            self.records[self._stage].losses.append(loss)
+            self.records[self.now].losses.append(loss)
         if self._listener is not None:
-            before = self._share_before(self._stage)
-            share = before + STAGES[self._stage] * step / max(steps, 1)
-            self._listener(Progress(self._stage, step, steps, loss, share, time.monotonic() - self._started))
+            before = self._share_before(self.now)
+            share = before + STAGES[self.now] * step / max(steps, 1)
+            self._listener(Progress(self.now, step, steps, loss, share, time.monotonic() - self._started))
 
     def out_of_time(self) -> bool:
         """Whether the current stage has used up its part of the time limit."""
         if self._limit is None:
             return False
-        until = self._share_before(self._stage) + STAGES[self._stage]
+        until = self._share_before(self.now) + STAGES[self.now]
         return time.monotonic() - self._started > until * self._limit
 
     @staticmethod

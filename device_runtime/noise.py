@@ -16,6 +16,7 @@ from functools import cache
 import numpy as np
 
 from reverie.device_runtime.models import Models
+from reverie.device_runtime.randomness import balanced
 
 MOST_TIMES = 8
 MOST_TELLING = 16
@@ -33,7 +34,7 @@ def draw_noise(
 def draw_labels(models: Models, count: int, rng: np.random.Generator, balance: bool = True) -> np.ndarray:
     """Classes (N,) that the generator has learnt: in equal numbers, or at random."""
     learnt = np.flatnonzero(models.times_learnt)
-    return learnt[rng.permutation(np.arange(count) % len(learnt)) if balance else rng.integers(len(learnt), size=count)]
+    return learnt[balanced(count, len(learnt), rng) if balance else rng.integers(len(learnt), size=count)]
 
 
 def noise_of(

@@ -15,3 +15,8 @@ def rng_for(seed: int, stage: str, step: int = 0) -> np.random.Generator:
     # As uint64: numpy takes a list of larger ints through float64 and would drop the step.
     key = np.array([seed, (zlib.crc32(stage.encode()) << 32) | step], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key))
+
+
+def balanced(count: int, kinds: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` numbers below `kinds` (N,) in random order, each as often as any other but for one; chance says which."""
+    return rng.permutation(rng.permutation(kinds)[np.arange(count) % kinds])

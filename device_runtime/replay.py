@@ -56,7 +56,7 @@ def pool_size(models: Models, most: int) -> int:
 class Replay:
     """An endless source of labelled generated inputs, in pools of bounded size.
 
-    A pool is a pure function of (seed, its number); it is used for a fixed number of draws and then replaced.
+    A pool is a pure function of (seed, stage, its number); it is used for a fixed number of draws and then replaced.
     """
 
     def __init__(self, models: Models, config: ReplayConfig, seed: int) -> None:
@@ -65,20 +65,20 @@ class Replay:
         self._seed = seed
         self._size = pool_size(models, config.pool)
         self._pool: Examples | None = None
-        self._number = -1
+        self._held: tuple[str, int] | None = None
 
     def draw(self, stage: str, step: int, count: int) -> Examples:
         """`count` examples for one step of `stage`."""
         draws = max(1, self._size * self._config.reuse // max(count, 1))
-        pool = self.pool(step // draws)
+        pool = self.pool(stage, step // draws)
         rng = rng_for(self._seed, f"{stage}: replay", step)
         return pool.take(rng.choice(len(pool.inputs), size=count, replace=count > len(pool.inputs)))
 
-    def pool(self, number: int) -> Examples:
-        """Pool `number`, made when it is first asked for."""
-        if self._pool is None or number != self._number:
-            self._pool, self._number = None, number  # the old pool is freed before the new one is made
-            self._pool = self._make_pool(rng_for(self._seed, "replay", number))
+    def pool(self, stage: str, number: int) -> Examples:
+        """Pool `number` of `stage`, made when it is first asked for."""
+        if self._pool is None or (stage, number) != self._held:
+            self._pool, self._held = None, (stage, number)  # the old pool is freed before the new one is made
+            self._pool = self._make_pool(rng_for(self._seed, f"{stage}: pool", number))
         return self._pool
 
     def _make_pool(self, rng: np.random.Generator) -> Examples:

@@ -48,7 +48,7 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
     with monitor.stage("replay"):
         replay = Replay(pretrained, config.replay, config.seed)
         if monitor.resume() is None:
-            replay.pool(0)
+            replay.pool("fine-tune", 0)
             monitor.step(1, 1)
             monitor.save({})
 

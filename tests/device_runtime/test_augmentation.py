@@ -14,6 +14,7 @@ from reverie.device_runtime.config import FitConfig
 from reverie.device_runtime.fit import fit, live_source
 from reverie.device_runtime.frames import extend_classes, read_frames, split
 from reverie.device_runtime.inputs import InputMaker
+from reverie.device_runtime.monitor import Monitor
 
 
 @given(st.integers(0, 2**31 - 1), st.integers(1, 3), st.integers(8, 40), st.integers(8, 40), st.floats(0, 0.3))
@@ -50,6 +51,16 @@ def test_images_move_in_training_anew_in_each_step_and_the_same_way_for_the_same
     assert same(trained[0], trained[1])
     assert not same(trained[0], trained[2])
     assert not same(trained[0], still)
+
+
+def test_images_move_in_one_stage_as_they_did_not_in_another(grown, live, same):
+    def trained(stage):
+        with (monitor := Monitor()).stage(stage):
+            return fit(grown, [source], grown.active, FitConfig(batch=16, steps=2, shift=0.1), 0, monitor)
+
+    source = live_source(grown, live, "one", 0, 1.0)
+    assert same(trained("retrain"), trained("retrain"))
+    assert not same(trained("fine-tune"), trained("retrain"))
 
 
 def test_features_of_a_backbone_are_not_moved(backbone_bundle, frames_folder, tmp_path, monitor, same):

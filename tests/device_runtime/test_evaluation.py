@@ -18,7 +18,9 @@ from reverie.device_runtime.errors import BundleError
 from reverie.device_runtime.evaluation import contradicted, evaluate
 from reverie.device_runtime.frames import Frames, read_frames
 from reverie.device_runtime.inputs import InputMaker
+from reverie.device_runtime.noise import telling
 from reverie.device_runtime.promotion import decide
+from reverie.device_runtime.replay import generate
 
 LIMITS = PromotionConfig(latency_ratio=1e9)
 """The defaults, but for what a busy machine decides."""
@@ -111,6 +113,25 @@ def test_a_generator_that_shows_one_thing_only_is_refused_alone(judged, updated)
     _, decision = judged(replace(updated.models, generator=collapsed))
     assert decision.promoted
     assert "class agreement" in names(decision, "generator")
+
+
+def test_a_class_that_came_again_is_judged_on_the_noise_that_tells_what_it_was_before(
+    judged, models, updated, monkeypatch
+):
+    given_to = {}
+
+    def spied(by, noise, labels):
+        given_to.setdefault(id(by), (noise, labels))
+        return generate(by, noise, labels)
+
+    monkeypatch.setattr(evaluation, "generate", spied)
+    candidate = replace(updated.models, learnt=(2, *updated.models.learnt[1:]))
+    judged(candidate)
+    (before, codes), (after, same) = given_to[id(models)], given_to[id(candidate)]
+    np.testing.assert_array_equal(codes, same)
+    again = codes == 0
+    np.testing.assert_array_equal(after[~again], before[~again])
+    np.testing.assert_array_equal(after[again], telling(before[again], np.zeros(int(again.sum()), int)))
 
 
 def test_frames_that_are_all_the_same_show_nothing(judged, frames):

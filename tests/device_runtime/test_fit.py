@@ -16,6 +16,7 @@ from reverie.device_runtime.engine import TrainStep
 from reverie.device_runtime.fit import Live, Source, counts, fit, live_source
 from reverie.device_runtime.models import softened
 from reverie.device_runtime.monitor import Monitor
+from reverie.device_runtime.randomness import rng_for
 from reverie.device_runtime.replay import Examples
 
 
@@ -139,6 +140,12 @@ def test_live_batches_hold_as_many_of_each_class_however_lopsided_the_frames(liv
     drawn = np.bincount(lopsided.labels[rows], minlength=6)[np.unique(lopsided.labels)]
     assert len(rows) == count
     assert drawn.max() - drawn.min() <= 1
+
+
+def test_every_live_class_is_learnt_although_a_batch_has_room_for_few(live):
+    many = Live(live.inputs, np.arange(len(live.labels)))
+    drawn = {row for step in range(200) for row in many.rows(rng_for(0, "test", step), 2)}
+    assert drawn == set(range(len(live.labels)))
 
 
 def test_the_same_seed_and_step_draw_the_same_live_batch_and_others_do_not(grown, live):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from reverie.device_runtime.randomness import rng_for
+from reverie.device_runtime.randomness import balanced, rng_for
 
 keys = st.tuples(
     st.integers(0, 2**31 - 1),
@@ -47,3 +48,19 @@ def test_the_next_step_draws_anew_although_a_float_could_not_hold_the_key(key):
 
 def test_a_thousand_steps_draw_a_thousand_different_batches():
     assert len({tuple(draws((0, "fine-tune: live", step))) for step in range(1000)}) == 1000
+
+
+@given(st.integers(0, 60), st.integers(1, 40), st.integers(0, 2**31 - 1))
+def test_balanced_numbers_are_as_often_as_each_other_but_for_one(count, kinds, seed):
+    drawn = np.bincount(balanced(count, kinds, np.random.default_rng(seed)), minlength=kinds)
+    assert drawn.sum() == count
+    assert len(drawn) == kinds
+    assert drawn.max() - drawn.min() <= 1
+
+
+@pytest.mark.parametrize("count", [32, 64, 130], ids=["fewer", "a rest of few", "a rest of many"])
+def test_over_many_steps_no_kind_is_drawn_more_than_others_however_many_there_are(count):
+    steps = 400
+    drawn = sum(np.bincount(balanced(count, 50, rng_for(0, "test", step)), minlength=50) for step in range(steps))
+    expected = steps * count / 50
+    assert abs(drawn - expected).max() < 5 * np.sqrt(steps) / 2

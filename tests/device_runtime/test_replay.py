@@ -23,7 +23,7 @@ def same_examples(left, right):
 
 
 def test_the_pool_shows_the_solver_every_known_class(models):
-    seen = np.bincount(Replay(models, CONFIG, 0).pool(0).targets.argmax(axis=1), minlength=3)
+    seen = np.bincount(Replay(models, CONFIG, 0).pool("fine-tune", 0).targets.argmax(axis=1), minlength=3)
     assert (seen >= 64 / 3 / 2).all()
 
 
@@ -58,9 +58,9 @@ def test_unsure_inputs_are_rejected_and_the_pool_keeps_its_size(models, soft):
         return softened(models.solver_graph.run({"input": pool.inputs})["logits"], 1.0)
 
     config = replace(CONFIG, soft_labels=soft, min_confidence=0.9)
-    everything = probabilities(Replay(models, CONFIG, 0).pool(0)).max(axis=1)
+    everything = probabilities(Replay(models, CONFIG, 0).pool("fine-tune", 0)).max(axis=1)
     assert everything.min() < 0.9 < np.median(everything)
-    pool = Replay(models, config, 0).pool(0)
+    pool = Replay(models, config, 0).pool("fine-tune", 0)
     assert probabilities(pool).max(axis=1).min() >= 0.9
     assert len(pool.inputs) == config.pool
     shares = np.bincount(probabilities(pool).argmax(axis=1), minlength=len(models.classes))
@@ -68,7 +68,7 @@ def test_unsure_inputs_are_rejected_and_the_pool_keeps_its_size(models, soft):
 
 
 def test_a_confidence_nothing_reaches_still_gives_a_pool(models):
-    pool = Replay(models, replace(CONFIG, min_confidence=1.1), 0).pool(0)
+    pool = Replay(models, replace(CONFIG, min_confidence=1.1), 0).pool("fine-tune", 0)
     assert len(pool.inputs) == CONFIG.pool
 
 
@@ -77,12 +77,13 @@ def test_a_pool_is_a_pure_function_of_seed_and_number(models, order, seed):
     config = replace(CONFIG, pool=6)
     replay = Replay(models, config, seed)
     for number in order:
-        assert same_examples(replay.pool(number), Replay(models, config, seed).pool(number))
+        assert same_examples(replay.pool("fine-tune", number), Replay(models, config, seed).pool("fine-tune", number))
 
 
-def test_another_seed_or_number_gives_another_pool(models):
-    pools = [Replay(models, CONFIG, seed).pool(number) for seed, number in [(0, 0), (0, 1), (1, 0)]]
-    assert len({pool.inputs.tobytes() for pool in pools}) == 3
+def test_another_seed_stage_or_number_gives_another_pool(models):
+    keys = [(0, "fine-tune", 0), (0, "fine-tune", 1), (1, "fine-tune", 0), (0, "retrain", 0)]
+    pools = [Replay(models, CONFIG, seed).pool(stage, number) for seed, stage, number in keys]
+    assert len({pool.inputs.tobytes() for pool in pools}) == 4
 
 
 def test_a_draw_depends_on_stage_and_step_alone_and_not_on_earlier_draws(models):
@@ -97,7 +98,7 @@ def test_a_draw_depends_on_stage_and_step_alone_and_not_on_earlier_draws(models)
 def test_the_pool_is_drawn_anew_after_each_input_was_used_as_often_as_configured(models):
     config = replace(CONFIG, pool=32, reuse=2)
     replay = Replay(models, config, 0)
-    pools = [{row.tobytes() for row in replay.pool(number).inputs} for number in range(3)]
+    pools = [{row.tobytes() for row in replay.pool("fine-tune", number).inputs} for number in range(3)]
     for step in range(12):  # 32 inputs, each used twice, are 4 batches of 16
         drawn = [row.tobytes() for row in replay.draw("fine-tune", step, 16).inputs]
         assert set(drawn) <= pools[step // 4]
@@ -106,12 +107,12 @@ def test_the_pool_is_drawn_anew_after_each_input_was_used_as_often_as_configured
 
 @pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, min_confidence=0.5), replace(CONFIG, balance=False)])
 def test_no_pool_holds_more_inputs_than_configured(models, config):
-    assert len(Replay(models, config, 0).pool(0).inputs) == config.pool
+    assert len(Replay(models, config, 0).pool("fine-tune", 0).inputs) == config.pool
 
 
 def test_a_generator_without_class_codes_is_balanced_by_the_solvers_labels(models):
     free = replace(models, manifest=replace(models.manifest, conditional=False))
-    pool = Replay(free, replace(CONFIG, pool=60), 0).pool(0)
+    pool = Replay(free, replace(CONFIG, pool=60), 0).pool("fine-tune", 0)
     assert np.bincount(pool.targets.argmax(axis=1)).tolist() == [20, 20, 20]
 
 
