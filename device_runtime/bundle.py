@@ -267,7 +267,7 @@ class Manifest:
         for path in self.files:
             parts = PurePosixPath(path).parts
             inside = parts and parts[0] != "/" and not {"..", "."} & set(parts) and "\\" not in path
-            if not inside or path in NAMED_BY_NONE:
+            if not inside or not path.isprintable() or path in NAMED_BY_NONE:
                 raise ValueError(f"it names {path!r}, which lies outside the bundle")
         for path in REQUIRED_FILES:
             if path not in self.files:

@@ -16,6 +16,7 @@ import numpy as np
 
 from reverie.device_runtime import disk, sealing
 from reverie.device_runtime.bundle import FileRecord
+from reverie.device_runtime.errors import HomeError
 from reverie.device_runtime.journal import Journal
 from reverie.device_runtime.monitor import State
 from reverie.device_runtime.row_files import RowFile
@@ -90,6 +91,17 @@ class Checkpoints:
             lambda number, content: chunks.unseal(number, number == shape[0] - 1, content),
             sealing.HEAD,
         )
+
+    def require_whole(self) -> None:
+        """Raise HomeError naming the first file of an update in progress that is not what was saved."""
+        for name, record in self._journal.checkpoint_files().items():
+            try:
+                with (self._folder / name).open("rb") as file:
+                    whole = _fingerprint(file) == record
+            except OSError:
+                whole = False
+            if not whole:
+                raise HomeError(f"{self._folder / name} was altered: check the disk, and go on with reverie update")
 
     def _write(
         self, stage: str, step: int, name: str, fill: Callable[[BinaryIO], object], chunk: int | None = None

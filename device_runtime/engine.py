@@ -136,12 +136,22 @@ class Graph:
         self.outputs = tuple(o.name for o in self._session.get_outputs())
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs by name; entries of `feeds` that the graph has no input for are left out."""
+        """Outputs by name; entries of `feeds` that the graph has no input for are left out. Raises EngineError."""
         used = {name: feeds[name] for name in self.inputs}
         return _joined(_on_all_cores(self._run_rows, _split(used, self._rows, self._chunk)))
 
     def _run_rows(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(self.outputs, self._session.run(None, feeds), strict=True))
+        return dict(zip(self.outputs, _run(self._session, None, feeds), strict=True))
+
+
+def _run(session: Any, names: Sequence[str] | None, feeds: Mapping[str, np.ndarray]) -> Any:
+    """The outputs `names`, or all. Raises EngineError."""
+    try:
+        return session.run(names, feeds)
+    except Exception as error:  # whatever the engine raises
+        raise EngineError(
+            f"the engine cannot run a graph ({first_line(error)}): free memory, or export the bundle again"
+        ) from error
 
 
 def _inputs_by_row(session: Any) -> frozenset[str]:
@@ -225,7 +235,7 @@ class TrainStep:
     def step(self, feeds: Mapping[str, np.ndarray], learning_rate: float) -> dict[str, np.ndarray]:
         """One forward, backward and optimizer step; returns the graph's outputs, "loss" among them.
 
-        Raises TrainingError if the loss or a gradient is no number; the weights are then as they were before.
+        Raises TrainingError if the loss or a gradient is no number, EngineError; the weights are then as before.
         """
         outputs, gradient = self._compute(feeds)
         self._optimizer.step(self._values, gradient, learning_rate)
@@ -266,7 +276,7 @@ class TrainStep:
         buffers = {name + BUFFER: view for name, view in _views(gradient, self._places).items()}
         fed = {**feeds, **self._views, **buffers, RESET: np.ones(1, np.bool_)}
         names = [*self._outputs, *(name + ACCUMULATED for name in self._trained)]
-        return dict(zip(self._outputs, self._session.run(names, fed), strict=False))
+        return dict(zip(self._outputs, _run(self._session, names, fed), strict=False))
 
     def weights(self) -> Weights:
         """Copies of all trained parameters."""

@@ -1,4 +1,7 @@
-"""Stages 2 and 5: train the solver on a stream of weighted batches until the loss converges."""
+"""Stages 2 and 5: train the solver on a stream of weighted batches.
+
+Stage 2 ends when the loss has converged; the learning rate of stage 5 falls from its first step to its last.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,8 @@ def fit(
 
     Each source's mean loss counts with its share, so that with shares n_generated and n_live the sum is
     loss 1 · n_generated/(n_generated+n_live) + loss 2 · n_live/(n_generated+n_live). The learning rate is constant
-    until the sum has converged, then falls linearly to zero. Raises TrainingError where the loss is no number.
+    until the sum has converged, then falls linearly to zero; with `config.cooling` of 1 it falls from the start.
+    Raises TrainingError where the loss is no number.
     """
     sources = [source for source in sources if source.share > 0]
     total = sum(source.share for source in sources)

@@ -24,7 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from reverie.device_runtime import disk, sealing
-from reverie.device_runtime.errors import BusyError, FramesError
+from reverie.device_runtime.errors import BusyError, FramesError, HomeError
 from reverie.device_runtime.home import FRAMES, FRAMES_LOCK, QUARANTINE, open_home
 from reverie.device_runtime.journal import Journal, now
 from reverie.device_runtime.labels import check_label
@@ -137,6 +137,11 @@ class FrameStore:
         query = "SELECT id FROM frames WHERE reason IS NULL AND generation IS NULL ORDER BY id"
         return [number for (number,) in self._journal.rows(query)]
 
+    def being_learnt(self) -> bool:
+        """Whether an update that has not ended learns some of them."""
+        query = "SELECT 1 FROM frames JOIN updates USING (generation) WHERE reason IS NULL AND outcome IS NULL LIMIT 1"
+        return bool(self._journal.rows(query))
+
     def quarantined(self) -> list[Frame]:
         """Those that were set aside."""
         return [frame for frame in self.frames() if frame.reason is not None]
@@ -150,14 +155,17 @@ class FrameStore:
         return Scratch(self._home, shape, dtype)
 
     def content(self, frame: Frame) -> bytes:
-        """The image file that was stored. Raises FramesError if it is damaged, HomeError if the key does not fit."""
+        """The image file that was stored. Raises FramesError if it is damaged, HomeError if the key is not there."""
         try:
             content = (self._home / frame.file).read_bytes()
         except OSError:
             content = b""
         key = sealing.reading_key(self._home)
         if sealing.is_sealed(content) and key is not None:
-            content = sealing.unseal(content, key, frame.file)
+            try:
+                content = sealing.unseal(content, key, frame.file)
+            except HomeError as error:
+                raise FramesError(str(error)) from None
         if hashlib.sha256(content).hexdigest() != frame.sha256:
             raise FramesError(f"{self._home / frame.file} was damaged: remove it with reverie purge --label")
         return content
@@ -209,7 +217,8 @@ class FrameStore:
             file, size = self._write(label_id, self.content(frame), reason)
             with self._journal.changes() as db:
                 db.execute(
-                    "UPDATE frames SET file = ?, size = ?, reason = ?, released = ?, noted = 0 WHERE id = ?",
+                    "UPDATE frames SET file = ?, size = ?, reason = ?, released = ?, generation = NULL, noted = 0"
+                    " WHERE id = ?",
                     (file, size, reason, int(released), frame.id),
                 )
             self._remove([frame])

@@ -8,7 +8,7 @@ import numpy as np
 
 from reverie.device_runtime import intake
 from reverie.device_runtime.config import IntakeConfig
-from reverie.device_runtime.errors import FramesError
+from reverie.device_runtime.errors import FramesError, StorageError
 from reverie.device_runtime.frame_store import FrameStore
 from reverie.device_runtime.images import decode_image
 
@@ -44,8 +44,9 @@ class Gate:
                 reason = intake.flaw(image, self._config) or (match.reason if match else None)
             frame = self._store.add(label, content, reason, released=not self._config.check)
             if reason is None:
-                self._earlier.add(frame.id, label, seen)
-                self._known.add(frame.id)
+                with contextlib.suppress(StorageError):  # it is stored, and looked at again before the next one
+                    self._earlier.add(frame.id, label, seen)
+                    self._known.add(frame.id)
         return reason
 
     def _look_again(self) -> None:

@@ -47,8 +47,9 @@ def begin(
     monitor = Monitor(listener)
     with monitor.stage("frames") as reading:
         selection = select(shown, InputMaker(bundle, manifest), solver, parent.classes, config, home, monitor.step)
-    leaving = [] if keep_frames else [*before, *(stored[at] for at in selection.taken if stored)]
-    transaction.begin(home, journal, selection.frames, config, reading, selection.counts(shown), leaving)
+    leaving = [] if keep_frames or not stored else [stored[at] for at in selection.taken]
+    aside_before = [] if keep_frames else before
+    transaction.begin(home, journal, selection.frames, config, reading, selection.counts(shown), leaving, aside_before)
     for at, reason in selection.set_aside.items():
         if reason not in LEFT and folder is None:
             frames.set_aside(frames.frame(stored[at]), reason)

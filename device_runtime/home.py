@@ -12,7 +12,7 @@ HOME/
   generations/0000/    solver.onnx, generator.onnx, discriminator.onnx, generation.json, report.json,
                        synthesised.png: inputs that its update synthesised
   generations/0001.rejected/  as above: one that was not fit to serve
-  probation            how the generation in service does: predictions made and failed
+  probation-0001       how generation 0001, which serves, does: predictions made and failed
   update/              frames and checkpoints of the update in progress
   frames/ID/           stored frames of one label, which the journal names
   quarantine/ID/       frames of one label that were set aside

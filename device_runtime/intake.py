@@ -7,6 +7,7 @@ most a few in a thousand are set aside, and on what the checks are for: `docs/de
 from __future__ import annotations
 
 import hashlib
+import math
 from array import array
 from typing import NamedTuple, Protocol
 
@@ -35,6 +36,8 @@ FLAT = 3.0
 """Standard deviation of the thumbnail, in grey levels, below which a frame shows nothing."""
 SIDE = 256
 """Light and sharpness are measured with the shorter side at no more than this: what no solver sees may be blurred."""
+AREA = 1 << 21
+"""And on no more pixels than this, which bounds the memory for images that are long and narrow."""
 THUMBNAIL = 16
 SIZE = THUMBNAIL * THUMBNAIL * 3
 """Values of a thumbnail."""
@@ -185,9 +188,9 @@ def mistaken(seen: np.ndarray, sure: np.ndarray, slot: int, config: IntakeConfig
 
 
 def _seen(image: np.ndarray) -> np.ndarray:
-    """Grey levels (H, W), the shorter side at most SIDE."""
+    """Grey levels (H, W), the shorter side at most SIDE, and AREA of them."""
     grey = image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
-    share = SIDE / min(grey.shape)
+    share = min(SIDE / min(grey.shape), math.sqrt(AREA / grey.size))
     return grey if share >= 1 else resized_by(grey, share)
 
 

@@ -26,6 +26,8 @@ from reverie.device_runtime.bundle import FileRecord
 from reverie.device_runtime.errors import StorageError, UpdateError
 
 FILE = "journal.db"
+IN_SERVICE = "in service"
+"""Outcome of an update that made the generation that served then."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS updates (
@@ -57,7 +59,7 @@ class Update:
     """One update: from which generation, to which, with what, how far it is, and how it ended.
 
     `frames` is the fingerprint of the labelled frames, `config` JSON, `version` that of Reverie. `outcome` is None
-    while it is in progress, then "in service", "rejected", "given up", "failed" or "dropped".
+    while it is in progress, then IN_SERVICE, "rejected", "given up", "failed" or "dropped".
     """
 
     id: int
@@ -153,11 +155,19 @@ class Journal:
             return self._db.execute(query, values).fetchall()
 
     def begin(
-        self, parent: str, generation: str, frames: str, config: str, version: str, leaving: Iterable[int] = ()
+        self,
+        parent: str,
+        generation: str,
+        frames: str,
+        config: str,
+        version: str,
+        leaving: Iterable[int] = (),
+        set_aside: Iterable[int] = (),
     ) -> None:
         """Note that an update begins; from here on it goes on after a cut.
 
-        The stored frames `leaving` are not needed any more once its result is in service.
+        Once its result is in service, the stored frames `leaving` are not needed any more, nor those that had been
+        `set_aside`, unless somebody has released them meanwhile.
         """
         values = (parent, generation, frames, config, version, now())
         with self._transaction():
@@ -165,7 +175,9 @@ class Journal:
                 "INSERT INTO updates (parent, generation, frames, config, version, begun) VALUES (?, ?, ?, ?, ?, ?)",
                 values,
             )
-            self._db.executemany("UPDATE frames SET generation = ? WHERE id = ?", [(generation, at) for at in leaving])
+            marked = "UPDATE frames SET generation = ? WHERE id = ?"
+            self._db.executemany(marked, [(generation, at) for at in leaving])
+            self._db.executemany(f"{marked} AND reason IS NOT NULL", [(generation, at) for at in set_aside])
             self._note("update begun", parent=parent, generation=generation, frames=frames)
 
     def attempt(self) -> None:
@@ -194,10 +206,11 @@ class Journal:
             found = self._db.execute("SELECT file, sha256, size FROM checkpoints WHERE stage = ?", (stage,)).fetchone()
         return (found[0], FileRecord(found[1], found[2])) if found else None
 
-    def checkpoint_files(self) -> set[str]:
-        """Names of the files of all checkpoints."""
+    def checkpoint_files(self) -> dict[str, FileRecord]:
+        """The files of all checkpoints, with their fingerprints."""
         with self._errors():
-            return {name for (name,) in self._db.execute("SELECT file FROM checkpoints")}
+            found = self._db.execute("SELECT file, sha256, size FROM checkpoints")
+            return {name: FileRecord(sha256, size) for name, sha256, size in found}
 
     def holds_frames(self) -> bool:
         """Whether there are frames, stored or set aside, or checkpoints: all that is sealed in an encrypted home."""
@@ -215,6 +228,11 @@ class Journal:
             self._db.execute(
                 "UPDATE updates SET stage = ?, step = ?, attempts = 1 WHERE outcome IS NULL", (stage, step)
             )
+
+    def forget_checkpoints(self) -> None:
+        """No update is in progress: what one saved that was cut off before it had begun is no longer known."""
+        if self.checkpoint_files():
+            self._change("DELETE FROM checkpoints")
 
     def begin_anew(self, version: str, kept: tuple[str, ...]) -> None:
         """All stages begin anew, in `version` of Reverie; the checkpoints `kept` stay."""

@@ -1,7 +1,9 @@
 """How the generation in service does: predictions made and failed, counted across processes and without their waiting.
 
-The file is a line of JSON, then one byte for each event, appended by whoever predicts: no lock, and no sync but for
-failures, so that a cut costs a few counts of predictions and none of failures. Who may not write still predicts.
+Each generation has a file of its own, so that one is never counted for another, and what is begun for a generation that
+does not serve in the end changes nothing for the one that does. The file is a line of JSON, then one byte for each
+event, appended by whoever predicts: no lock, and no sync but for failures, so that a cut costs a few counts of
+predictions and none of failures. Who may not write still predicts.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from pathlib import Path
 
 from reverie.device_runtime import disk
 
-FILE = "probation"
 FAILURES = 3
 """Failures after which a generation has failed: any during probation, in a row afterwards."""
 PASSED, FAILED = b".", b"x"
@@ -47,16 +48,28 @@ class Standing:
         return self.failed >= FAILURES
 
 
+def file_of(home: Path, name: str) -> Path:
+    """Where generation `name` is counted."""
+    return home / f"probation-{name}"
+
+
 def begin(home: Path, standing: Standing) -> None:
     """Count anew, for a generation that is about to serve. Raises OSError."""
     values = {n: getattr(standing, n) for n in ("generation", "parent", "predictions", "keep")}
-    disk.replace(home / FILE, json.dumps(values).encode() + b"\n")
+    disk.replace(file_of(home, standing.generation), json.dumps(values).encode() + b"\n")
 
 
-def read(home: Path) -> Standing | None:
-    """How the generation that was counted last does, None where none was or the file is damaged."""
+def collect(home: Path, serving: str) -> None:
+    """Remove the counts of all generations but the one that serves. Raises OSError."""
+    for path in home.glob("probation*"):
+        if path != file_of(home, serving):
+            disk.remove(path)
+
+
+def read(home: Path, name: str) -> Standing | None:
+    """How generation `name` does, None where it is not counted or the file is damaged."""
     try:
-        header, _, marks = (home / FILE).read_bytes().partition(b"\n")
+        header, _, marks = file_of(home, name).read_bytes().partition(b"\n")
         standing = Standing(**json.loads(header))
         failed = marks.count(FAILED) if standing.on_probation else len(marks) - len(marks.rstrip(FAILED))
         return dataclasses.replace(standing, passed=marks.count(PASSED), failed=failed)
@@ -69,9 +82,8 @@ class Probation:
 
     def __init__(self, home: Path, name: str) -> None:
         """Without a file for `name`, nothing is counted."""
-        self._path = home / FILE
-        standing = read(home)
-        self._standing = standing if standing is not None and standing.generation == name else None
+        self._home, self._name = home, name
+        self._standing = read(home, name)
         self._left = 0
         if self._standing is not None:
             failing = self._standing.failed > 0
@@ -91,9 +103,9 @@ class Probation:
             return False
         self._append(FAILED, sync=True)
         self._left = max(self._left, 1)
-        standing = read(self._path.parent)
-        return standing is not None and standing.generation == self._standing.generation and standing.given_up
+        standing = read(self._home, self._name)
+        return standing is not None and standing.given_up
 
     def _append(self, mark: bytes, *, sync: bool = False) -> None:
         with contextlib.suppress(OSError):
-            disk.append(self._path, mark, sync=sync)
+            disk.append(file_of(self._home, self._name), mark, sync=sync)

@@ -10,7 +10,7 @@ from reverie.device_runtime import disk, frame_store, probation, store
 from reverie.device_runtime.errors import BundleError, HomeError, ReverieError
 from reverie.device_runtime.frame_store import FrameStore
 from reverie.device_runtime.home import FRAMES_LOCK, locked, open_home
-from reverie.device_runtime.journal import Journal
+from reverie.device_runtime.journal import IN_SERVICE, Journal
 from reverie.device_runtime.probation import Standing
 from reverie.device_runtime.store import Generation
 
@@ -36,8 +36,8 @@ def roll_back_failing(home: Path, why: str) -> None:
     An update in progress is no hindrance: it finds another generation in service and says so.
     """
     with contextlib.suppress(ReverieError, OSError), locked(open_home(home)), closing(Journal(home)) as journal:
-        standing = probation.read(home)
-        if standing is not None and standing.generation == store.current(home) and standing.given_up:
+        standing = probation.read(home, store.current(home))
+        if standing is not None and standing.given_up:
             _roll_back(home, journal, standing.parent, f"it failed {standing.failed} times: {why}")
 
 
@@ -52,8 +52,8 @@ def end_probation(home: Path, journal: Journal, *, accepted: bool = False) -> No
 
     Older generations may go then, and the frames that were learnt. Raises StorageError, OSError.
     """
-    standing = probation.read(home)
-    if standing is None or not standing.on_probation or standing.generation != store.current(home):
+    standing = probation.read(home, store.current(home))
+    if standing is None or not standing.on_probation:
         return
     if standing.confirmed or accepted:
         event = "confirmed" if standing.confirmed else "accepted"
@@ -64,21 +64,32 @@ def end_probation(home: Path, journal: Journal, *, accepted: bool = False) -> No
 
 
 def settle_frames(home: Path, journal: Journal) -> None:
-    """Stored frames go once the generation that learnt them is confirmed; they are kept where it does not serve.
+    """Stored frames go once a generation that learnt them is confirmed; where none that did serves, they are kept.
 
     For the command that holds the lock. Raises StorageError.
     """
-    serving, standing, update = store.current(home), probation.read(home), journal.in_progress()
-    proving = standing is not None and standing.generation == serving and standing.on_probation
+    standing, update = probation.read(home, store.current(home)), journal.in_progress()
+    proving = standing is not None and standing.on_probation
+    learnt = _line_of(store.current(home), journal)
     with journal.changes() as db:
         for (generation,) in journal.rows("SELECT DISTINCT generation FROM frames WHERE generation IS NOT NULL"):
             if update is not None and generation == update.generation:
                 continue
-            if generation != serving:
+            if generation not in learnt:
                 db.execute("UPDATE frames SET generation = NULL WHERE generation = ?", (generation,))
             elif not proving:
                 db.execute("DELETE FROM frames WHERE generation = ?", (generation,))
     frame_store.collect(home, journal, FrameStore(home, journal))
+
+
+def _line_of(name: str, journal: Journal) -> set[str]:
+    """Generation `name`, and those from which updates made it, one from the other: it has learnt what they did."""
+    parents = {update.generation: update.parent for update in journal.updates() if update.outcome in {None, IN_SERVICE}}
+    line = {name}
+    while name in parents:
+        name = parents[name]
+        line.add(name)
+    return line
 
 
 def _roll_back(home: Path, journal: Journal, to: str | None, why: str) -> Generation:

@@ -103,5 +103,6 @@ class Scratch(RowFile):
             sealed = [self._chunks.seal(self._count + at, last=False, content=part) for at, part in enumerate(parts)]
             content = b"".join(sealed)
         with disk.storage_errors(self._path):
+            self._file.seek(self._count * self._stored)  # a write that failed may have left a part of itself
             disk.add(self._file, content)
         self._count += len(rows)

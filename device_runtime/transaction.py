@@ -37,7 +37,7 @@ from reverie.device_runtime.evaluation import evaluate
 from reverie.device_runtime.frames import Frames, extend_classes
 from reverie.device_runtime.fresh_process import wrong_answers
 from reverie.device_runtime.home import FRAMES, QUARANTINE, UPDATE, locked, open_home
-from reverie.device_runtime.journal import FILE, Journal, Update
+from reverie.device_runtime.journal import FILE, IN_SERVICE, Journal, Update
 from reverie.device_runtime.models import Models
 from reverie.device_runtime.monitor import Listener, Monitor, StageRecord
 from reverie.device_runtime.probation import Standing
@@ -77,12 +77,14 @@ def begin(
     reading: StageRecord,
     set_aside: Mapping[str, Any] | None = None,
     leaving: Iterable[int] = (),
+    aside_before: Iterable[int] = (),
 ) -> None:
     """Store `frames` and `config` as the update in progress; one of the same that was cut off stays as it is.
 
     `reading` is what it took to make inputs of the frames: the first stage, which is done before all others.
-    `set_aside` tells in the report which frames were not taken, and `leaving` which stored ones go with its success.
-    Raises FramesError before anything is stored, UpdateError if another update was cut off, StorageError.
+    `set_aside` tells in the report which frames were not taken; the stored ones in `leaving` go with its success, and
+    so do those in `aside_before`, which had been set aside. Raises FramesError before anything is stored, UpdateError
+    if another update was cut off, StorageError.
     """
     fingerprint = _fingerprint(frames)
     cut_off = journal.in_progress()
@@ -111,10 +113,12 @@ def begin(
         arrays = {"shape": np.array(frames.inputs.shape), "labels": frames.labels, "classes": np.array(frames.classes)}
         arrays["set_aside"] = np.array(json.dumps(set_aside or {}))
         checkpoints.save("frames", 0, arrays | reading.to_state(spent=reading.seconds))
-        journal.begin(parent.name, store.next_generation(home), fingerprint, config.to_json(), _version(), leaving)
+        name = store.next_generation(home)
+        journal.begin(parent.name, name, fingerprint, config.to_json(), _version(), leaving, aside_before)
     except (StorageError, HomeError):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, StorageError):
             disk.remove(home / UPDATE)
+            journal.forget_checkpoints()
         raise
 
 
@@ -278,7 +282,10 @@ def _finish(home: Path, journal: Journal, update: Update, keep: int) -> Generati
 
     Raises RejectedError.
     """
-    report = store.read_report(home, update.generation) or {}
+    try:
+        report = store.read_report(home, update.generation) or {}
+    except BundleError:
+        report = {}
     if update.generation in store.rejected(home):
         reasons = "; ".join(report.get("promotion", {}).get("reasons", ["its report is damaged"]))
         _leave(home, journal, "rejected", reasons, keep, summary(report))
@@ -287,13 +294,13 @@ def _finish(home: Path, journal: Journal, update: Update, keep: int) -> Generati
         )
     try:
         generation = store.confirm(home)
-    except BundleError:
+    except (BundleError, HomeError):
         with disk.storage_errors(home):
             store.put_in_service(home, update.parent)
         raise
-    standing = probation.read(home)
+    standing = probation.read(home, generation.name)
     on_probation = standing is not None and standing.on_probation
-    _leave(home, journal, "in service", "", None if on_probation else keep, summary(report))
+    _leave(home, journal, IN_SERVICE, "", None if on_probation else keep, summary(report))
     return generation
 
 
@@ -321,9 +328,7 @@ def _collect(home: Path, journal: Journal) -> None:
         if disk.is_leftover(path):
             disk.remove(path)
     installation.settle(home, journal)
-    standing = probation.read(home)
-    if standing is not None and standing.generation != store.current(home):
-        disk.remove(home / probation.FILE)
+    probation.collect(home, store.current(home))
     end_probation(home, journal)
     store.collect_bundles(home)
     disk.make_private(home)
@@ -331,6 +336,7 @@ def _collect(home: Path, journal: Journal) -> None:
     update = journal.in_progress()
     if update is None:
         disk.remove(home / UPDATE)
+        journal.forget_checkpoints()
         return
     store.discard(home, update.generation)
     named = journal.checkpoint_files()

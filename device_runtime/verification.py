@@ -9,11 +9,11 @@ from pathlib import Path
 
 from reverie.device_runtime import audit, installation, signing, store
 from reverie.device_runtime.bundle import Manifest, read_manifest, read_verified
+from reverie.device_runtime.checkpoints import Checkpoints
 from reverie.device_runtime.errors import HomeError
 from reverie.device_runtime.frame_store import FrameStore
 from reverie.device_runtime.home import UPDATE, locked, open_home
 from reverie.device_runtime.journal import FILE, Journal
-from reverie.device_runtime.monitor import STAGES
 from reverie.device_runtime.sources import Accepted, Folder, accept, check_part, open_source
 from reverie.device_runtime.upgrade import trusted_key
 
@@ -73,10 +73,7 @@ def _verified_log(home: Path, key: str | None) -> list[audit.Entry]:
     if not (home / FILE).exists():
         return []
     with closing(Journal(home)) as journal:
-        for stage in STAGES:
-            stored = journal.checkpoint(stage)
-            if stored is not None:
-                read_verified(home / UPDATE, *stored)
+        Checkpoints(home / UPDATE, journal).require_whole()
         frames = FrameStore(home, journal)
         for frame in frames.frames():
             frames.content(frame)

@@ -156,14 +156,13 @@ def _result(home: Path) -> dict[str, Any]:
     """What the generation in service learnt."""
     generation = store.read_generation(home)
     report = store.read_report(home, generation.name) or {}
-    standing = probation.read(home)
-    proving = standing is not None and standing.generation == generation.name and standing.on_probation
+    standing = probation.read(home, generation.name)
     features = read_manifest(home / "bundles" / generation.bundle, generation.bundle).backbone is not None
     return {
         "classes": [{name: row[name] for name in ("label", "before", "after")} for row in report.get("classes", [])],
         "agreement": report.get("agreement"),
         "parent": generation.parent,
-        "on_probation": proving,
+        "on_probation": standing is not None and standing.on_probation,
         "features": features,
         "generated": not features,
         "synthesised": SYNTHESISED in generation.files,

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 
-from reverie.device_runtime import frame_store, store, transaction
+from reverie.device_runtime import frame_store, transaction
 from reverie.device_runtime.camera import Camera
 from reverie.device_runtime.config import IntakeConfig
 from reverie.device_runtime.errors import CameraError, ReverieError, first_line
@@ -75,7 +75,9 @@ class Session:
         self.home, self._region = home, region
         self._camera, self._every, self._ask_below = camera, every, ask_below
         self._update_options, self._on_kept = tuple(update_options), on_kept
-        self._update_after, self._update_at = update_after, update_after
+        self._update_after = update_after
+        self._awaited = 0
+        """Frames that must still come before another update is started."""
         self._predictor = Predictor(home)
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -264,8 +266,7 @@ class Session:
 
     def _count(self) -> None:
         self._counts = Counter(frame.label for frame in self._frames.to_learn())
-        being_learnt = {frame.generation for frame in self._frames.stored()}
-        self._unfinished = bool(being_learnt - {None, store.current(self.home)})
+        self._unfinished = self._frames.being_learnt()
 
     def _look(self) -> None:
         """Predict the newest frame again and again."""
@@ -341,12 +342,12 @@ class Session:
                 self._wanted -= 1
                 if self._wanted <= 0:
                     self._holding = self._wanted = None
-        stored = sum(self._counts.values())
-        if self._update_at is None or self._update_after is None or stored < self._update_at:
+        self._awaited -= 1
+        if self._update_after is None or sum(self._counts.values()) < self._update_after or self._awaited > 0:
             return
         running = self._update is not None and self._update.state.outcome is None
         if not running:
-            self._update_at = stored + self._update_after  # if it fails, the frames are still there
+            self._awaited = self._update_after  # if it fails, the frames are still there
             try:
                 self.start_update()
             except (ReverieError, OSError) as error:

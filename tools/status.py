@@ -35,7 +35,7 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
 
         replace_output(picture, picture_of_classes(store.load_models(home, generation)))
     updates, busy = transaction.look(home)
-    standing = probation.read(home)
+    standing = probation.read(home, generation.name)
     frames = frame_store.counts(home)
     spare = manifest.slots - len(generation.classes)
     if as_json:

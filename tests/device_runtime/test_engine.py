@@ -152,3 +152,12 @@ def test_weights_that_are_missing_are_told_by_name(models):
     lacking = dict(list(models.solver.items())[1:])
     with pytest.raises(EngineError, match=f"no starting value for {next(iter(models.solver))}"):
         TrainStep(training_parts(models.folder / "solver_train"), lacking)
+
+
+def test_a_batch_of_another_size_than_the_graph_takes_is_refused_in_one_line(models, solver_step, feeds):
+    wrong = np.zeros((4, 3, 5, 5), np.float32)
+    with pytest.raises(EngineError, match="the engine cannot run a graph") as refused:
+        models.solver_graph.run({"input": wrong})
+    assert "\n" not in str(refused.value)
+    with pytest.raises(EngineError, match="the engine cannot run a graph"):
+        solver_step().step({**feeds(0), "input": wrong}, 1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import cv2
@@ -148,3 +149,14 @@ def test_the_solver_contradicts_a_label_only_where_it_is_sure_and_knows_most_of_
     else:
         np.testing.assert_array_equal(wrong, seen != 1)
     assert not intake.mistaken(seen, np.full(len(seen), sure), 1, replace(CONFIG, sure=1.0)).any()
+
+
+def test_a_long_narrow_image_is_looked_at_in_little_memory():
+    image = np.tile(scene(255), (1, 350, 1))
+    tracemalloc.start()
+    try:
+        assert intake.flaw(image, CONFIG) is None
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * image.nbytes / 3  # of 90 MB; its grey levels are a third

@@ -153,7 +153,9 @@ def test_a_manifest_that_does_not_name_a_model_is_refused(own_bundle, edit_manif
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.parametrize("name", ["../x", "../../../x", "solver_train/../../x", "/x", "", ".", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["../x", "../../../x", "solver_train/../../x", "/x", "", ".", "manifest.json", "a\0b", "\ud800"]
+)
 def test_a_manifest_that_names_a_file_outside_the_bundle_is_refused(own_bundle, edit_manifest, name):
     files = json.loads((own_bundle / "manifest.json").read_text(encoding="utf-8"))["files"]
     edit_manifest(own_bundle, files=files | {name: files["solver.onnx"]})

@@ -42,25 +42,25 @@ def test_predictions_confirm_a_generation_and_only_then_do_older_ones_go(home, s
     Predictor(home).predict(image)
     predictor = Predictor(home)  # another process
     predictor.predict(image)
-    assert probation.read(home).passed == 2
+    assert probation.read(home, store.current(home)).passed == 2
     assert len(store.generations(home)) == 5
     predictor.predict(image)
-    assert not probation.read(home).on_probation
+    assert not probation.read(home, store.current(home)).on_probation
     assert store.generations(home) == ["0003", "0004"]
     assert events(home)[-1] == ("confirmed", {"generation": name, "predictions": 3})
-    size = (home / probation.FILE).stat().st_size
+    size = probation.file_of(home, store.current(home)).stat().st_size
     predictor.predict(image)
     Predictor(home).predict(image)
-    assert (home / probation.FILE).stat().st_size == size  # nothing is written any more
+    assert probation.file_of(home, store.current(home)).stat().st_size == size  # nothing is written any more
 
 
 def test_a_confirmation_that_finds_the_home_busy_is_made_by_the_next_command(home, serve, image):
     serve(1)
     with locked(home):
         Predictor(home).predict(image)
-    assert probation.read(home).confirmed
+    assert probation.read(home, store.current(home)).confirmed
     with transaction.changing(home):
-        assert not probation.read(home).on_probation
+        assert not probation.read(home, store.current(home)).on_probation
     assert events(home)[-1][0] == "confirmed"
 
 
@@ -71,7 +71,7 @@ def test_a_damaged_generation_is_left_for_its_parent_at_the_third_attempt(home, 
     for failures in (1, 2):
         with pytest.raises(BundleError, match=r"solver\.onnx"):
             Predictor(home)
-        assert probation.read(home).failed == failures
+        assert probation.read(home, store.current(home)).failed == failures
         assert store.current(home) == name
     predictor = Predictor(home)
     assert predictor.generation.name == store.current(home) == "0000"
@@ -118,7 +118,7 @@ def test_an_image_that_cannot_be_read_is_no_failure_of_the_generation(reverie, h
     (tmp_path / "text.png").write_text("no image", encoding="utf-8")
     for _ in range(4):
         assert reverie("predict", tmp_path / "text.png", "--home", home).code == 1
-    assert (probation.read(home).failed, store.current(home)) == (0, "0001")
+    assert (probation.read(home, store.current(home)).failed, store.current(home)) == (0, "0001")
 
 
 def test_a_generation_whose_record_is_damaged_is_left_too(home, serve, image):
@@ -153,14 +153,14 @@ def test_failures_while_an_update_holds_the_home_are_counted_and_acted_upon_late
         for _ in range(3):
             with pytest.raises(BundleError):
                 Predictor(home)
-    assert (probation.read(home).failed, store.current(home)) == (3, name)
+    assert (probation.read(home, store.current(home)).failed, store.current(home)) == (3, name)
     assert Predictor(home).generation.name == "0000"
 
 
 def test_a_predictor_that_may_not_write_still_predicts(home, serve, image, monkeypatch):
     serve(2)
     expected = Predictor(home).predict(image)
-    (home / probation.FILE).chmod(stat.S_IRUSR)
+    probation.file_of(home, store.current(home)).chmod(stat.S_IRUSR)
     if os.getuid() == 0:  # to whom modes mean nothing
 
         def refuse(*_, **__):
@@ -169,13 +169,13 @@ def test_a_predictor_that_may_not_write_still_predicts(home, serve, image, monke
         monkeypatch.setattr(probation.disk, "append", refuse)
     for _ in range(4):
         assert Predictor(home).predict(image) == expected
-    assert probation.read(home).passed == 1
+    assert probation.read(home, store.current(home)).passed == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"{}\n", b"\xff\xfe", b'{"generation": "0001"}\nxxx', b"[]\n", b"1\n..."])
 def test_a_damaged_file_of_counts_does_not_stop_predictions(home, serve, image, content):
     serve(5)
-    (home / probation.FILE).write_bytes(content)
+    probation.file_of(home, store.current(home)).write_bytes(content)
     Predictor(home).predict(image)
     with transaction.changing(home):
         pass
@@ -185,7 +185,25 @@ def test_counts_of_a_generation_that_does_not_serve_are_collected(home, serve):
     serve(5)
     store.put_in_service(home, "0000")
     with transaction.changing(home):
-        assert not (home / probation.FILE).exists()
+        assert not list(home.glob("probation*"))
+
+
+def test_who_still_predicts_with_an_older_generation_counts_nothing_for_the_newer_one(home, serve, image):
+    serve(100)
+    older = Predictor(home)
+    serve(2)
+    for _ in range(5):
+        older.predict(image)
+    assert probation.read(home, "0002").passed == 0
+
+
+def test_a_failure_of_an_older_generation_is_none_of_the_newer_one(home, serve, image, broken):
+    serve(100, broken)
+    older = Predictor(home)
+    serve(2)
+    assert older.predict(image)  # with the newer one, which it finds in service
+    assert older.generation.name == "0002"
+    assert (probation.read(home, "0002").passed, probation.read(home, "0002").failed) == (1, 0)
 
 
 @given(st.lists(st.booleans(), max_size=30), st.integers(0, 10))
@@ -200,7 +218,7 @@ def test_during_probation_all_failures_count_and_afterwards_those_in_a_row(tmp_p
         else:
             given_up = counting.failed()
     row = len(outcomes) - len("".join(map(str, map(int, outcomes))).rstrip("0"))
-    standing = probation.read(home)
+    standing = probation.read(home, "0001")
     if predictions == 0:
         assert standing.failed == row
     else:

@@ -12,6 +12,7 @@ from reverie.device_runtime import disk, probation, store, transaction
 from reverie.device_runtime.audit import first_broken
 from reverie.device_runtime.errors import BundleError, HomeError, UpdateError
 from reverie.device_runtime.monitor import StageRecord
+from reverie.device_runtime.probation import Probation, Standing
 from reverie.device_runtime.rollback import roll_back
 from reverie.device_runtime.store import Judgement
 
@@ -117,15 +118,20 @@ def test_while_an_update_is_in_progress_there_is_no_going_back_but_a_way_out(hom
     assert back() == "0000"
 
 
-def test_a_rollback_cut_off_at_any_operation_has_happened_or_not(home, add, back):
+def test_a_rollback_cut_off_at_any_operation_has_happened_or_not_and_the_probation_goes_on(home, add, back):
     class Cut(BaseException):
         pass
+
+    def prove():
+        probation.begin(home, Standing("0001", "0000", 100, 3))
+        Probation(home, "0001").passed()
 
     add()
     seen = []
     with disk.watched(seen.append):
         back()
     back("0001")
+    prove()
     served = set()
     for at in range(1, len(seen) + 1):
         count = 0
@@ -141,9 +147,13 @@ def test_a_rollback_cut_off_at_any_operation_has_happened_or_not(home, add, back
         assert store.confirm(home).name in {"0000", "0001"}
         served.add(store.current(home))
         with transaction.changing(home):
-            standing = probation.read(home)
-            assert standing is None or standing.generation == store.current(home)
+            standing = probation.read(home, store.current(home))
+            if store.current(home) == "0001":
+                assert (standing.passed, standing.predictions) == (1, 100)
+            else:
+                assert not standing.on_probation
             assert not [p for p in home.iterdir() if disk.is_leftover(p)]
         if store.current(home) == "0000":
             back("0001")
+            prove()
     assert served == {"0000", "0001"}

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reverie.device_runtime import disk
 from reverie.device_runtime.errors import HomeError, StorageError
 from reverie.device_runtime.row_files import RowFile, Scratch
 
@@ -116,3 +117,20 @@ def test_a_disk_without_room_is_an_error_in_words(tmp_path):
     )
     run = subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True, text=True)
     assert str(tmp_path) in run.stdout
+
+
+def test_rows_after_a_write_that_failed_in_the_middle_are_where_they_belong(box, monkeypatch):
+    array = random_rows()
+    rows = Scratch(box, array.shape[1:])
+    rows.append(array[:4])
+
+    def full(file, content):
+        file.write(content[:7])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(disk, "add", full)
+        with pytest.raises(StorageError, match="no space left"):
+            rows.append(array[4:9])
+    rows.append(array[9:12])
+    np.testing.assert_array_equal(rows[:], np.concatenate([array[:4], array[9:12]]))

@@ -34,7 +34,7 @@ def test_one_that_cannot_be_loaded_is_left_after_three_attempts_and_the_one_befo
 
     until(left)
     assert not predictor.take_up()
-    standing = probation.read(home)
+    standing = probation.read(home, store.current(home))
     assert standing is None or standing.generation == "0000"
 
 
@@ -45,7 +45,7 @@ def test_a_fault_counts_against_the_generation_that_has_it_and_not_its_successor
     predictor._loading[1].exception(timeout=PATIENCE)
     sound = serve(100)
     assert not predictor.take_up()
-    assert probation.read(home).failed == 0
+    assert probation.read(home, store.current(home)).failed == 0
     until(predictor.take_up)
     assert predictor.generation.name == sound
 

@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from reverie.device_runtime import store
+from reverie.device_runtime import store, transaction
 from reverie.device_runtime.bundle import fingerprint
 from reverie.device_runtime.errors import BundleError, HomeError
 from reverie.device_runtime.journal import Journal
+from reverie.device_runtime.monitor import StageRecord
 from reverie.device_runtime.predictor import Predictor
 from reverie.device_runtime.upgrade import install
 from reverie.device_runtime.verification import verify_home
@@ -72,4 +73,18 @@ def test_a_model_of_a_generation_whose_hash_was_altered_with_it_is_still_checked
     values["files"]["solver.onnx"] = vars(fingerprint(b"no model"))
     (folder / "generation.json").write_text(json.dumps(values), "utf-8")
     with pytest.raises(BundleError, match="is no ONNX model"):
+        verify_home(home)
+
+
+@pytest.mark.parametrize("kept", ["inputs-0.rows", "frames-0.npz"])
+def test_an_altered_state_of_an_update_in_progress_is_noticed(home, frames, quick, kept):
+    with transaction.changing(home) as journal:
+        transaction.begin(home, journal, frames, quick, StageRecord())
+    verify_home(home)
+    path = home / "update" / kept
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(HomeError, match=f"{kept} was altered"):
+        verify_home(home)
+    path.unlink()
+    with pytest.raises(HomeError, match=f"{kept} was altered"):
         verify_home(home)

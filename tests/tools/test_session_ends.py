@@ -28,6 +28,26 @@ def test_an_update_that_cannot_begin_says_why_and_nothing_is_lost(session):
     assert session.snapshot.counts == {"cat": 2}
 
 
+def test_an_update_begins_after_as_many_frames_again_and_not_at_every_frame_until_then(at_camera, cat_clip):
+    session = at_camera(cat_clip, every=0, update_after=3)
+
+    def ended():
+        now = session.snapshot.update
+        return now is not None and now.outcome == "failed"
+
+    session.hold("cat", count=3)
+    until(ended)
+    first = session._update
+    session.purge()
+    session.hold("cat", count=2)
+    until(lambda: session.snapshot.counts == {"cat": 2})
+    session.settle()
+    assert session._update is first
+    session.hold("cat", count=1)
+    until(lambda: session._update is not first)
+    until(ended)
+
+
 def test_a_session_that_is_closed_stops_its_update_which_can_go_on(at_camera, cat_clip, home):
     session = at_camera(cat_clip, every=0, update_after=8)
     session.hold("cat", count=8)
