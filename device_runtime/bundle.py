@@ -229,6 +229,8 @@ class Manifest:
             raise TypeError("name and date are no text")
         if not isinstance(self.family, str):
             raise TypeError("the family is no text")
+        if not (self.name + self.created + self.family).isprintable():
+            raise ValueError("name, date or family cannot be printed")
         _ = self.made
         self._check_files()
         for artifact, figures in self.parity.items():

@@ -267,13 +267,16 @@ class FrameStore:
 
 
 def counts(home: Path) -> dict[str, int]:
-    """How many frames of `home` are stored, and how many were set aside. Raises StorageError."""
-    if not (home / FRAMES_LOCK).exists():  # none was ever added
-        return {"stored": 0, "quarantined": 0}
-    with closing(Journal(home)) as journal:
-        reasons = journal.rows("SELECT reason IS NULL, count(*) FROM frames GROUP BY 1")
-    found = {bool(stored): int(count) for stored, count in reasons}
-    return {"stored": found.get(True, 0), "quarantined": found.get(False, 0)}
+    """How many frames of `home` are to be learnt, are of an update, or were set aside. Raises StorageError."""
+    found = {"to_learn": 0, "learnt": 0, "quarantined": 0}
+    if (home / FRAMES_LOCK).exists():  # or none was ever added
+        query = (
+            "SELECT CASE WHEN reason NOTNULL THEN 'quarantined' WHEN generation NOTNULL THEN 'learnt' ELSE 'to_learn'"
+            " END, count(*) FROM frames GROUP BY 1"
+        )
+        with closing(Journal(home)) as journal:
+            found |= dict(journal.rows(query))
+    return found
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import onnx
 from onnx import NodeProto
 
 from reverie.export.blocked_rules import DOMAIN, Blocked
-from reverie.export.lowering import constants, keep_used, lower
+from reverie.export.lowering import Known, constants, keep_used, lower
 
 BLOCKS = (8, 16)
 """Block sizes of the processors that have fast kernels: x86-64, and with AVX-512."""
@@ -24,16 +24,18 @@ def blocked(model: onnx.ModelProto, block: int) -> onnx.ModelProto:
     """A copy of `model` whose convolutions and poolings run in the blocked layout, with `block` channels a block."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
+    shapes = Known(model).shapes
     lower(result, Blocked(block).rules(), f"blocked{block}")
-    _without_identities(result.graph)
-    _Layouts(result.graph).carry_on()
+    same = _without_identities(result.graph)
+    shapes |= {name: shapes[output] for output, name in same.items() if output in shapes}
+    _Layouts(result.graph, shapes).carry_on()
     if DOMAIN not in {opset.domain for opset in result.opset_import}:
         result.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
     return result
 
 
-def _without_identities(graph: onnx.GraphProto) -> None:
-    """Take away Identity nodes, but those that make an output of the graph."""
+def _without_identities(graph: onnx.GraphProto) -> dict[str, str]:
+    """Take away Identity nodes, but those that make an output of the graph; which value stands for the one of each."""
     outputs = {output.name for output in graph.output}
     same: dict[str, str] = {}
     nodes = list(graph.node)
@@ -45,13 +47,16 @@ def _without_identities(graph: onnx.GraphProto) -> None:
             same[node.output[0]] = node.input[0]
         else:
             graph.node.append(node)
+    return same
 
 
 class _Layouts:
     """Which values of a graph exist in the blocked layout, so that it changes only where a node needs the other one."""
 
-    def __init__(self, graph: onnx.GraphProto) -> None:
+    def __init__(self, graph: onnx.GraphProto, shapes: dict[str, tuple[int | None, ...]]) -> None:
+        """`shapes` are those of plain values, as far as they are known."""
         self.graph = graph
+        self.shapes = shapes
         self.uses = Counter(name for node in graph.node for name in node.input)
         self.scalars = {name: float(value.item()) for name, value in constants(graph).items() if value.size == 1}
         self.makers = {node.output[0]: node for node in graph.node}
@@ -94,6 +99,7 @@ class _Layouts:
         return (
             maker is not None
             and (maker.op_type, maker.domain) == ("Conv", DOMAIN)
+            and "activation" not in {attribute.name for attribute in maker.attribute}
             and self.uses[plain] == self.uses[maker.output[0]] == 1
         )
 
@@ -114,11 +120,14 @@ class _Layouts:
         self._give_plain(node.output[0], convolved, self.channels[convolved])
 
     def _has_blocked_inputs(self, node: NodeProto) -> bool:
+        """Whether all inputs but single numbers are blocked, and none is broadcast, which follows the plain layout."""
         inputs = [name for name in node.input if name not in self.scalars]
-        return bool(inputs) and all(self.blocked.get(name, "") in self.channels for name in inputs)
+        sides = {self.shapes.get(name, ())[1:] for name in inputs}
+        alike = len(set(inputs)) == 1 or (len(sides) == 1 and all(sides) and None not in next(iter(sides)))
+        return bool(inputs) and alike and all(self.blocked.get(name, "") in self.channels for name in inputs)
 
     def _run_blocked(self, node: NodeProto) -> None:
-        """The node on blocked inputs; all have the channels of the first, as no input is broadcast."""
+        """The node on blocked inputs, which all have the channels of the first."""
         channels = next(self.channels[self.blocked[name]] for name in node.input if name in self.blocked)
         plain = node.output[0]
         for i, name in enumerate(node.input):

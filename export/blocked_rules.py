@@ -254,7 +254,11 @@ class Blocked:
         usual = {"kernel_shape": [2, 2], "strides": [2, 2]}
         if any(attributes.get(name) != value for name, value in usual.items()):
             raise CannotLowerError("other than 2 by 2")
-        if any(attributes.get("pads", [])) or attributes.get("ceil_mode", 0) or 2 in attributes.get("dilations", []):
+        if (
+            any(attributes.get("pads", []))
+            or attributes.get("ceil_mode", 0)
+            or {*attributes.get("dilations", [])} - {1}
+        ):
             raise CannotLowerError("with padding")
         channels, height, width = site.sides(site.input(0))
         if channels % self.block:

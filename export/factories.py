@@ -40,25 +40,30 @@ def build_network(factory: str, input_shape: tuple[int, ...], classes: int) -> n
 
 
 def find_callable(factory: str) -> Callable[..., Any]:
-    """What `package.module:callable` names, found from the current directory too. Raises ExportError."""
+    """What `package.module:callable` names, found from the current directory too. Raises ExportError.
+
+    The directory stays among those that are searched: what was found may import more when it is called.
+    """
     module_name, _, attribute = factory.partition(":")
     if not attribute:
         raise ExportError(f"{factory!r} names no factory: write package.module:factory, or a file model.onnx")
-    sys.path.insert(0, str(Path.cwd()))
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise ExportError(
             f"cannot import {module_name} ({type(error).__name__}: {error}): run where it can be imported"
         ) from error
-    finally:
-        sys.path.pop(0)
     make = getattr(module, attribute, None)
     if not callable(make):
         near = difflib.get_close_matches(attribute, dir(module))
         raise ExportError(f"{module_name} has no factory {attribute!r}; nearest: {', '.join(near) or 'none'}")
     found: Callable[..., Any] = make
     return found
+
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class IgnoringCode(nn.Module):
@@ -75,10 +80,15 @@ class IgnoringCode(nn.Module):
         return output + 0 * code[:, :1].reshape(-1, *[1] * (output.dim() - 1))
 
 
+CODE_NAMES = frozenset(("c", "class_code", "code", "codes", "cond", "condition", "label", "labels", "y"))
+"""Of a second input that may be left out, by which it is known to be the class code."""
+
+
 def with_code(network: nn.Module) -> nn.Module:
-    """`network` itself if its forward takes two inputs, else one that ignores the second, the class code."""
-    takes = [p for p in inspect.signature(network.forward).parameters.values() if p.default is p.empty]
-    return network if len(takes) > 1 else IgnoringCode(network)
+    """`network` itself if its forward takes a class code after its first input, else one that ignores it."""
+    takes = [*inspect.signature(network.forward).parameters.values()][1:2]
+    takes_code = any(p.name in CODE_NAMES or p.default is p.empty for p in takes if p.kind in _POSITIONAL)
+    return network if takes_code else IgnoringCode(network)
 
 
 def run_once(what: str, network: nn.Module, *inputs: Tensor) -> Tensor:
@@ -200,8 +210,22 @@ def widen_classifier(solver: nn.Module, input_shape: tuple[int, ...], classes: i
     outputs = count_outputs(solver, input_shape, classes)
     if outputs != classes:
         raise ExportError(f"the solver has {outputs} outputs, but {classes} class names are given: name each output")
+    images = torch.randn(8, *input_shape, generator=torch.Generator().manual_seed(0))
+    narrow = run_once("solver", solver, images)
+    if (narrow >= 0).all() and torch.allclose(narrow.sum(1), torch.ones(len(narrow))):
+        raise ExportError("the solver returns probabilities where logits are needed: leave its softmax out")
     if classes == slots:
         return
+    _widen(solver, classes, slots)
+    wide = run_once("solver", solver, images)[:, :classes]
+    if not torch.allclose(narrow.log_softmax(1), wide.log_softmax(1), rtol=1e-4, atol=1e-4):
+        raise ExportError(
+            "spare classes would change what the solver does for known ones, since its last layer is more than linear: "
+            "let its factory take `classes`, or export with --spare-classes 0"
+        )
+
+
+def _widen(solver: nn.Module, classes: int, slots: int) -> None:
     if isinstance(solver, OnnxSolver):
         resize_head(solver, lambda weight, axis: _grow(weight, _sized(weight.shape, axis, slots), classes, slots))
         return

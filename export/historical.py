@@ -25,6 +25,8 @@ class Historical(NamedTuple):
     labels: np.ndarray
     classes: tuple[str, ...]
     how: Preprocessing
+    grey_as_the_first: bool = False
+    """Nobody has said that images are grey, but the first one is."""
 
 
 def find_historical(
@@ -48,11 +50,12 @@ def find_historical(
         files += found
         labels += [index] * len(found)
     how = _preprocessing(read_image(files[0]), size, stated or {})
-    return Historical(files, np.asarray(labels), tuple(path.name for path in folders), how)
+    guessed = how.colour == "grey" and (stated or {}).get("colour") is None
+    return Historical(files, np.asarray(labels), tuple(path.name for path in folders), how, guessed)
 
 
 def read_images(historical: Historical) -> Iterator[np.ndarray]:
-    """Preprocessed images, CHUNK at a time. Raises ExportError where one is of another size than the first."""
+    """Preprocessed images, CHUNK at a time. Raises ExportError where one differs from the first in size or colour."""
     how = historical.how
     for at in range(0, len(historical.files), CHUNK):
         chunk = []
@@ -62,6 +65,11 @@ def read_images(historical: Historical) -> Iterator[np.ndarray]:
                 raise ExportError(
                     f"{file} is {image.shape[1]}x{image.shape[0]} pixels, the first image is {how.width}x{how.height}: "
                     "give --size HEIGHT,WIDTH to resize them all"
+                )
+            if historical.grey_as_the_first and not _is_grey(image):
+                raise ExportError(
+                    f"{file} has colours, the first image, {historical.files[0]}, has none: say --colour rgb, or "
+                    "--colour grey to leave them out"
                 )
             chunk.append(image_to_input(image, how, file))
         yield np.stack(chunk)
@@ -88,7 +96,11 @@ def _preprocessing(image: np.ndarray, size: tuple[int, ...] | None, stated: Stat
         raise ExportError("--resize needs the size that images end in: give --size HEIGHT,WIDTH")
     if size is not None and len(size) != 2:
         raise ExportError(f"size {size} is not HEIGHT,WIDTH")
-    grey = image.ndim == 2 or (np.ptp(image.astype(np.int16), axis=2) == 0).all()
+    grey = _is_grey(image)
     height, width = size or image.shape[:2]
     usual = Preprocessing(int(height), int(width), "grey" if grey else "rgb", resize="stretch" if size else "exact")
     return with_stated(usual, stated)
+
+
+def _is_grey(image: np.ndarray) -> bool:
+    return bool(image.ndim == 2 or (np.ptp(image.astype(np.int16), axis=2) == 0).all())

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnx.numpy_helper
 from onnx import NodeProto
+from onnx.reference import ReferenceEvaluator
 
 from reverie.device_runtime.errors import ExportError
 
@@ -54,14 +55,22 @@ class Known:
                 self.consumers.setdefault(name, []).append(node)
 
 
+NO_NUMBER = np.empty(0)
+REARRANGING = frozenset(("Cast", "Concat", "Reshape", "Squeeze", "Unsqueeze"))
+"""What torch puts between a Constant and the node that takes it as axes, steps or sizes."""
+
+
 def constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
-    """Values of initializers and Constant nodes, by name."""
+    """Values of initializers and Constant nodes, by name, and of whole numbers that are made of these."""
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
             value = onnx.helper.get_attribute_value(node.attribute[0])
             is_tensor = isinstance(value, onnx.TensorProto)
             values[node.output[0]] = onnx.numpy_helper.to_array(value) if is_tensor else np.asarray(value)
+        elif node.op_type in REARRANGING and all(values.get(name, NO_NUMBER).dtype.kind == "i" for name in node.input):
+            feeds = {name: values[name] for name in node.input}
+            values[node.output[0]] = np.asarray(ReferenceEvaluator(node).run(None, feeds)[0])
     return values
 
 

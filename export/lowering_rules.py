@@ -163,6 +163,17 @@ def cast_like(site: Site) -> Values:
     return (site.emit("Cast", site.input(0), to=site.known.types[like]),)
 
 
+def matmul(site: Site) -> Values | None:
+    """Unsqueeze, MatMul and Squeeze, where a factor is a vector; other products train as they are."""
+    left, right = (site.known.shapes.get(site.input(i), (None, None)) for i in range(2))
+    axes = [-2] * (len(left) == 1) + [-1] * (len(right) == 1)
+    if not axes:
+        return None
+    rows = site.emit("Unsqueeze", site.input(0), np.array([0])) if len(left) == 1 else site.input(0)
+    columns = site.emit("Unsqueeze", site.input(1), np.array([1])) if len(right) == 1 else site.input(1)
+    return (site.emit("Squeeze", site.emit("MatMul", rows, columns), np.array(axes)),)
+
+
 RULES: dict[str, Rule] = {
     "BatchNormalization": batch_normalization,
     "CastLike": cast_like,
@@ -174,6 +185,7 @@ RULES: dict[str, Rule] = {
     "HardSwish": hard_swish,
     "InstanceNormalization": instance_normalization,
     "LayerNormalization": layer_normalization,
+    "MatMul": matmul,
     "Mish": mish,
     "PRelu": prelu,
     "Selu": selu,

@@ -132,6 +132,8 @@ def pad(site: Site) -> Values | None:
 
 def resize(site: Site) -> Values:
     """A MatMul along each resized axis with the matrix that the operator itself makes of unit vectors."""
+    if site.rank(site.input(0)) != 4:
+        raise CannotLowerError("it must resize images")
     x, (height, width) = site.input(0), site.sides(site.input(0), 2)
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in site.node.attribute}
     if attributes.pop("axes", None) or attributes.get("coordinate_transformation_mode") == b"tf_crop_and_resize":

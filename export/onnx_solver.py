@@ -7,7 +7,7 @@ batch size is opened where the file fixes it, and a file that takes images (N, H
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,8 @@ class Plan:
     buffers: Mapping[str, str]
     arrays: Mapping[str, np.ndarray]
     head: Mapping[str, int]
+    last: tuple[tuple[str, ...], ...]
+    """Values that no step after one needs, for each step."""
 
 
 class OnnxSolver(nn.Module):
@@ -92,7 +94,8 @@ class OnnxSolver(nn.Module):
             self.register_buffer(buffer, torch.from_numpy(known[name].copy()), persistent=False)
         left = {name: known[name] for name in needed - buffers.keys()}
         head = {names[name]: axis for name, axis in head_of(file.graph).items()}
-        self.onnx_plan = Plan(path, input_shape, file, tuple(steps), names, buffers, left, head)
+        result = file.graph.output[0].name
+        self.onnx_plan = Plan(path, input_shape, file, tuple(steps), names, buffers, left, head, _last(steps, result))
 
     def forward(self, images: Tensor) -> Tensor:
         """Evaluate the nodes in the order of the file. Raises ExportError naming the node that fails."""
@@ -101,12 +104,14 @@ class OnnxSolver(nn.Module):
         values[plan.file.input] = images.permute(0, 2, 3, 1) if plan.file.channels_last else images
         values |= {name: self.get_buffer(own) for name, own in plan.buffers.items()}
         values |= {name: self.get_parameter(own) for name, own in plan.parameters.items()}
-        for name, what, inputs, outputs in plan.steps:
+        for (name, what, inputs, outputs), over in zip(plan.steps, plan.last, strict=True):
             try:
                 result = self.onnx_nodes[name](*(values[source] for source in inputs))
             except Exception as error:
                 raise ExportError(f"{what} of {plan.path}: {first_line(error)}") from error
             values |= zip(outputs, result if isinstance(result, tuple) else (result,), strict=False)
+            for value in over:  # whose memory is wanted for the next
+                values.pop(value, None)
         logits: Tensor = values[plan.file.graph.output[0].name]
         return logits
 
@@ -159,6 +164,18 @@ def resize_head(solver: OnnxSolver, resized: Callable[[Tensor, int], Tensor]) ->
     with torch.no_grad():
         for name, axis in plan.head.items():
             _put(solver, name, nn.Parameter(resized(solver.get_parameter(name), axis)))
+
+
+def _last(
+    steps: Sequence[tuple[str, str, tuple[str, ...], tuple[str, ...]]], result: str
+) -> tuple[tuple[str, ...], ...]:
+    """For each step, the values that it is the last to take, but for the `result`."""
+    at = {value: number for number, (_, _, inputs, _) in enumerate(steps) for value in inputs if value}
+    ends: list[list[str]] = [[] for _ in steps]
+    for value, number in at.items():
+        if value != result:
+            ends[number].append(value)
+    return tuple(map(tuple, ends))
 
 
 def node_path(name: str) -> str:

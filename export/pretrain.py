@@ -25,6 +25,10 @@ Progress = Callable[[str, int, int, float | None], None]
 """Called with (what is trained or computed, step, steps in all, loss or None)."""
 
 
+MEASURED = 32
+"""Inputs that are measured at a time: a large network needs much memory for each."""
+
+
 @dataclass(frozen=True)
 class PretrainConfig:
     """How long and how fast to train; the defaults suit images of about 28×28 to 64×64."""
@@ -97,7 +101,7 @@ def accuracy(solver: nn.Module, inputs: Tensor, labels: Tensor) -> float:
     with torch.no_grad():
         right: int = sum(
             int((solver(x).argmax(1) == y).sum().item())
-            for x, y in zip(inputs.split(512), labels.split(512), strict=True)
+            for x, y in zip(inputs.split(MEASURED), labels.split(MEASURED), strict=True)
         )
     return right / len(labels)
 
@@ -192,7 +196,8 @@ def class_coverage(
     with torch.no_grad():
         code = torch.eye(classes)[torch.arange(samples) % classes]
         noise = torch.randn(samples, int(generator.noise_size), generator=draw)  # type: ignore[arg-type]
-        seen = solver(generator(noise, code))[:, :classes].argmax(1)
+        parts = zip(noise.split(MEASURED), code.split(MEASURED), strict=True)
+        seen = torch.cat([solver(generator(*part))[:, :classes].argmax(1) for part in parts])
     return tuple((torch.bincount(seen, minlength=classes).double() / samples).tolist())
 
 

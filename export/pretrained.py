@@ -36,6 +36,7 @@ from reverie.export.onnx_solver import BATCHES as FILE_BATCHES
 from reverie.export.onnx_solver import OnnxSolver, compare_with_file
 from reverie.export.parity import figures
 from reverie.export.preprocessing import Stated, with_stated
+from reverie.export.pretrain import Measured
 
 REFERENCE = {
     "solver": "reverie.export.networks:ReferenceSolver",
@@ -45,6 +46,8 @@ REFERENCE = {
 RANGED = "reverie.export.networks:RangedGenerator"
 REFERENCE_ON_FEATURES = REFERENCE | {"generator": "reverie.export.networks:FeatureGenerator"}
 DESCRIPTION = "pretrained.json"
+OF_NETWORKS = Measured._fields
+"""Figures that say nothing of other networks than those that were measured."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ class Pretrained:
 def save_pretrained(folder: Path, networks: Mapping[str, nn.Module], described: Pretrained) -> None:
     """Write weights as safetensors and the description into the empty `folder`."""
     for name in MODELS:
-        safetensors.torch.save_file(networks[name].state_dict(), folder / f"{name}.safetensors")
+        weights = {key: value.contiguous() for key, value in networks[name].state_dict().items()}
+        safetensors.torch.save_file(weights, folder / f"{name}.safetensors")
     values = dataclasses.asdict(described) | {"weights": {name: f"{name}.safetensors" for name in MODELS}}
     for name, factory in described.factories.items():
         if is_onnx(factory):
@@ -107,7 +111,7 @@ def load_networks(
     check_labels(pretrained.classes, ExportError)
     slots = len(pretrained.classes) + spare_classes
     shape, front, compared = pretrained.input_shape, None, {}
-    solver = build_network(pretrained.factories["solver"], shape, slots)
+    solver = build_network(pretrained.factories["solver"], shape, slots).requires_grad_()  # `train` says what trains
     if isinstance(solver, OnnxSolver):
         if batchnorm == "train":
             raise ExportError("--batchnorm train needs the solver as a torch module: a file keeps its statistics")
@@ -122,7 +126,7 @@ def load_networks(
         train_statistics(solver)
     made = {}
     for model in ("generator", "discriminator"):
-        network = build_network(pretrained.factories[model], shape, slots)
+        network = build_network(pretrained.factories[model], shape, slots).requires_grad_()
         _fit_weights(network, model, pretrained, shape, slots)
         made[model] = with_code(network)
     return Networks(
@@ -202,6 +206,7 @@ def merge_own(
             classes=classes or base.classes,
             factories={**base.factories, **factories},
             weights={**base.weights, **weights},
+            measured={name: value for name, value in base.measured.items() if not factories or name not in OF_NETWORKS},
         )
     missing = [f"--{model}" for model in MODELS if model not in factories]
     missing += [] if classes else ["--classes"]

@@ -115,6 +115,8 @@ def _pretrain_on_features(
     measured_before: Mapping[str, Any],
 ) -> Pretrained:
     """Compute the features of all images once, and pretrain what is behind the cut on them."""
+    make_folder(output)
+    output.rmdir()  # it can be written, which is good to know before the features are computed
     torch.manual_seed(config.seed)
     factories = REFERENCE_ON_FEATURES | {"solver": solver}
     how, classes = historical.how, len(historical.classes)

@@ -59,14 +59,19 @@ def select(solver: nn.Module, rule: str, inputs: Tensor, of: Collection[str] | N
     if not layers:
         raise ExportError("the solver calls no layer that has parameters: nothing can train")
     owner = {name: layer for layer in layers for name in _own_parameters(solver, layer)}
-    chosen = set(_own_parameters(solver, layers[-1]))
+    # A head of two nodes, MatMul and Add, is one layer.
+    head = set(solver.onnx_plan.head) if isinstance(solver, OnnxSolver) else set()
+    head |= set(_own_parameters(solver, layers[-1]))
+    before = [layer for layer in layers if not head.issuperset(_own_parameters(solver, layer))]
+    chosen = head & parameters.keys()
     if rule == "all":
         chosen |= parameters.keys()
     elif rule.startswith("last:"):
         count = rule.removeprefix("last:")
-        if not count.isdigit() or not 0 < int(count) <= len(layers):
-            raise ExportError(f"--train {rule} is not last:1 to last:{len(layers)}: the solver has that many layers")
-        chosen |= {name for layer in layers[-int(count) :] for name in _own_parameters(solver, layer)}
+        most = len(before) + 1
+        if not count.isdigit() or not 0 < int(count) <= most:
+            raise ExportError(f"--train {rule} is not last:1 to last:{most}: the solver has that many layers")
+        chosen |= {name for layer in before[most - int(count) :] for name in _own_parameters(solver, layer)}
     elif rule == "norm+bias":
         of_norms = {
             name for layer in layers if _normalizes(solver.get_submodule(layer))

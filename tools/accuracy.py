@@ -34,7 +34,7 @@ NAMES = (*baselines.BASELINES, *IN_TORCH, *FORMS)
 """What is compared unless some are chosen."""
 SOLVER_STAGES = ("fine-tune", "retrain")
 EWC_STRENGTH = 1e10
-"""λ: the best of 1e2 to 1e10 on Fashion-MNIST `split-domain`, and what its authors take for MNIST."""
+"""λ: the best of 1e2 to 1e10 on Fashion-MNIST `split-domain`, as van de Ven et al. found for MNIST `split-domain`."""
 
 
 def measure(begin: Callable[[Path], Measured], forms: Sequence[str], console: Console) -> Iterator[Run]:
@@ -58,7 +58,15 @@ def _run(form: str, measured: Measured) -> Run:
     steps, models = measured.steps, measured.start
     config = UpdateConfig(seed=measured.seed)
     answers = _answers(models, steps, 0)
-    run = Run(measured.dataset, measured.protocol, form, measured.seed, [_scores(answers, steps)], steps.weights())
+    run = Run(
+        measured.dataset,
+        measured.protocol,
+        form,
+        measured.seed,
+        [_scores(answers, steps)],
+        steps.weights(),
+        settings=measured.settings,
+    )
     update = _learner(form, measured, config, run)
     for number in range(1, len(steps.updates) + 1):
         known, monitor, began = len(models.classes), Monitor(), time.monotonic()

@@ -30,7 +30,7 @@ GENERATORS: Mapping[str, Mapping[str, str]] = {
 }
 """Name → factories of the networks that generate, where they are not the reference ones."""
 TESTED = 0.2
-"""Share of a folder's images that is tested, and of the others that is held out with `--validation`."""
+"""Share of a folder's images that is tested; with `--validation` as many of the others are held out instead."""
 
 Result = TypeVar("Result")
 
@@ -45,6 +45,8 @@ class Measured:
     steps: Protocol
     start: Models
     pretrained: Path
+    settings: str = ""
+    """As in Run."""
 
 
 class OwnImages(NamedTuple):
@@ -59,6 +61,12 @@ class OwnImages(NamedTuple):
     gan_steps: int
     stated: Mapping[str, Any]
     compare: tuple[str, Path] | None
+
+    def digest(self) -> str:
+        """Of the images and of all else; others begin with other networks and give other figures."""
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        listed = [(path.relative_to(self.folder).as_posix(), path.stat().st_size) for path in files]
+        return _digest((self._replace(folder=self.folder.resolve()), listed))
 
 
 def scored_on(dataset: str, validation: bool, generator: str = "reference") -> str:
@@ -92,7 +100,7 @@ def begin_with_files(
     steps = PROTOCOLS[protocol](train, test, seed)
     about = scored_on(dataset, validation, generator)
     networks = {**GENERATORS[generator], **({"solver": steps.solver} if steps.solver else {})}
-    pretrained = _place(cache or scratch, about, steps.pretraining, seed, (networks, steps.solver_steps))
+    pretrained = _place(cache or scratch, about, steps.pretraining, seed, _digest((networks, steps.solver_steps)))
     apart(_pretrain_arrays, steps._replace(updates=[], tests=[]), pretrained, seed, networks)
     return Measured(about, protocol, seed, steps, _installed(pretrained, steps.slots, scratch), pretrained)
 
@@ -120,7 +128,8 @@ def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed
         for number, file in enumerate(train[slot]):
             (history / names[slot] / f"{number:06d}{file.suffix}").symlink_to(file.resolve())
     about = scored_on(own.folder.resolve().name, validation)
-    pretrained = _place(cache or scratch, about, "product", seed, own)
+    settings = own.digest()
+    pretrained = _place(cache or scratch, about, "product", seed, settings)
     apart(_pretrain_folder, own, history, pretrained, seed)
     start = _installed(pretrained, len(names), scratch)
     make = InputMaker(start.folder, start.manifest)
@@ -131,13 +140,16 @@ def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed
 
     learnt = [samples(train, task) for task in tasks]
     steps = Protocol(learnt[0], learnt[1:], [samples(test, task) for task in tasks], len(names), names=names)
-    return Measured(about, "product", seed, steps, start, pretrained)
+    return Measured(about, "product", seed, steps, start, pretrained, settings)
 
 
-def _place(folder: Path, about: str, pretraining: str, seed: int, settings: object) -> Path:
+def _place(folder: Path, about: str, pretraining: str, seed: int, settings: str) -> Path:
     """Where the pretrained models are kept. Other `settings` have another place, so that none are taken for others."""
-    told = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
-    return folder / f"{about.replace(' ', '-')}-{pretraining}-{seed}-{told}"
+    return folder / f"{about.replace(' ', '-')}-{pretraining}-{seed}-{settings}"
+
+
+def _digest(settings: object) -> str:
+    return hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
 
 
 def _installed(pretrained: Path, slots: int, scratch: Path) -> Models:

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from reverie.device_runtime import transaction
-from reverie.device_runtime.errors import first_line
+from reverie.device_runtime.errors import UpdateError, first_line
+from reverie.tools.own_process import own_command
 
 NICENESS = 15
 """So that prediction goes first; a core that it leaves free is the update's all the same."""
@@ -23,11 +23,6 @@ PATIENCE = 15.0
 """Seconds for an update that is stopped to end by itself; whatever it was doing, it can be killed and gone on with."""
 CURVE = 400
 """Points of a stage's loss that are kept; every second one goes whenever there are more."""
-_COMMAND = (
-    # Not SIGINT, which a shell makes everything ignore that it starts with &, until this line is reached.
-    "import signal; signal.signal(signal.SIGTERM, signal.default_int_handler); "
-    "from reverie.tools.cli import main; main()"
-)
 
 
 @dataclass(frozen=True)
@@ -51,22 +46,28 @@ class BackgroundUpdate:
     """`reverie update --home HOME` of the stored frames, or of what was cut off."""
 
     def __init__(self, home: Path, options: Sequence[str] = ()) -> None:
-        """`options` of the command are left out where an update goes on that has its own."""
+        """`options` of the command are left out where an update goes on that has its own.
+
+        Raises HomeError, StorageError, UpdateError.
+        """
         self._home = home
         self._before = _outcomes(home)
         goes_on = self._before[-1:] == [None]
-        command = [sys.executable, "-c", _COMMAND, "update", "--home", str(home), "--json", "--progress"]
+        command = own_command("update", "--home", str(home), "--json", "--progress")
         self._state = UpdateState()
         self._stopped = False
         self._changed = threading.Condition()
-        self._process = subprocess.Popen(  # noqa: S603 (our own command)
-            command + ([] if goes_on else [*options]),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for who started it, who then stops it
-        )
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 (our own command)
+                command + ([] if goes_on else [*options]),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,  # Ctrl-C is for who started it, who then stops it
+            )
+        except OSError as error:
+            raise UpdateError(f"cannot start a process for the update ({error.strerror}): try again") from error
         niceness = max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0))  # less is for root to give
         os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)  # before it has threads, which inherit it
         self._listener = threading.Thread(target=self._listen, name="update", daemon=True)

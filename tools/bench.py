@@ -71,7 +71,7 @@ def command() -> None:
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep pretrained models here and use them again.")
 @click.option("--validation", is_flag=True, help="Score on held-out training images, to choose settings by.")
 @click.option(
-    "--output", type=click.Path(path_type=Path), help="Write figures as JSON; runs that it holds are not repeated."
+    "--output", type=click.Path(path_type=Path), help="Write figures as JSON, for one process; runs in it stay."
 )
 @click.option("--no-pictures", is_flag=True, help="Leave pictures out of --output, so that a repository can keep it.")
 def accuracy_command(
@@ -91,6 +91,7 @@ def accuracy_command(
     **pretraining: Any,
 ) -> None:
     """Learn in steps with the device runtime; print accuracy on every task after every update."""
+    from reverie.device_runtime.errors import ReverieError
     from reverie.tools.accuracy import NAMES, measure
     from reverie.tools.accuracy_start import OwnImages, begin_with_files, begin_with_folder, scored_on
     from reverie.tools.result_tables import print_tables
@@ -103,6 +104,7 @@ def accuracy_command(
     wanted = list(dict.fromkeys(rows)) or list(NAMES)
     console = Console()
     runs = load_runs(output) if output is not None and output.exists() else []
+    settings = ""
     if data is not None and images is None:
         _refuse(FOR_IMAGES, "--images")
         pairs = product(protocols or ("product", "shift"), datasets or ("fashion", "mnist"))
@@ -110,13 +112,19 @@ def accuracy_command(
     elif images is not None and data is None:
         _refuse(FOR_DATA, "--data")
         own = OwnImages(images, **pretraining)
+        settings = own.digest()
         beginnings = [("product", images.resolve().name, partial(begin_with_folder, own, validation, cache))]
     else:
         raise click.UsageError("give either --data or --images")
     for protocol, dataset, begin in beginnings:
         for seed in range(first_seed, first_seed + seeds):
             key = (scored_on(dataset, validation, generator), protocol, seed)
-            done = {run.form for run in runs if (run.dataset, run.protocol, run.seed) == key}
+            there = [run for run in runs if (run.dataset, run.protocol, run.seed) == key]
+            if any(run.settings != settings for run in there):
+                raise ReverieError(
+                    f"{output} holds runs of {dataset} with other images or options: give another --output"
+                )
+            done = {run.form for run in there}
             for run in measure(partial(begin, seed), [form for form in wanted if form not in done], console):
                 runs.append(run)
                 if output is not None:
@@ -133,6 +141,12 @@ def _refuse(names: Collection[str], owner: str) -> None:
             raise click.UsageError(f"{parameter.opts[0]} is for {owner}")
 
 
+def _require_matplotlib(option: str) -> None:
+    """Raises UsageError."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise click.UsageError(f"{option} needs matplotlib: install the extra `report` of Reverie")
+
+
 @command.command("table")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--markdown", is_flag=True, help="As a document takes it.")
@@ -143,6 +157,8 @@ def table_command(files: tuple[Path, ...], markdown: bool, csv_file: Path | None
     from reverie.tools.result_tables import as_markdown, print_tables
     from reverie.tools.results import load_runs, save_csv
 
+    if html_file is not None:
+        _require_matplotlib("--html")
     runs = [run for path in files for run in load_runs(path)]
     if csv_file is not None:
         save_csv(runs, csv_file)
@@ -205,8 +221,8 @@ def speed_command(
         raise click.UsageError("the part update needs --bundle and --frames; or choose other parts with --part")
     if plots is not None and "growth" not in parts:
         raise click.UsageError("--plots is of the part growth: add --part growth")
-    if plots is not None and importlib.util.find_spec("matplotlib") is None:
-        raise click.UsageError("--plots needs matplotlib: install the extra `report` of Reverie")
+    if plots is not None:
+        _require_matplotlib("--plots")
     learnt = (bundle, frames) if bundle is not None and frames is not None else None
     counts = threads or tuple(sorted({1, len(os.sched_getaffinity(0))}))
     speed = measure_speed(parts, sizes or SIZES, counts, repeats, compiled, learnt, Console(stderr=True))

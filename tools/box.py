@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from reverie.device_runtime.errors import EngineError
 from reverie.device_runtime.preprocess import image_files
+from reverie.tools.own_process import SAFE, own_command
 
 
 class Finished(NamedTuple):
@@ -28,26 +30,26 @@ class Finished(NamedTuple):
 
 def run_verb(*arguments: str) -> Finished:
     """Run `reverie ARGUMENTS` and measure it. Raises EngineError if it fails."""
-    return run_code(_MAIN, *arguments, name="reverie")
+    return _run(own_command(*arguments), "reverie")
 
 
 def run_code(code: str, *arguments: str, name: str) -> Finished:
     """Run Python `code` in a fresh process and measure it. Raises EngineError, which calls it `name`, if it fails."""
+    return _run([sys.executable, "-c", SAFE + code, *arguments], name)
+
+
+def _run(command: list[str], name: str) -> Finished:
     started = time.monotonic()
     with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(  # noqa: S603 (our own code)
-            [sys.executable, "-c", code, *arguments], stdout=output
-        )
+        process = subprocess.Popen(command, stdout=output)  # noqa: S603 (our own code)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - started
         if process.returncode != 0:
-            raise EngineError(f"{name} {' '.join(arguments)} failed with exit code {process.returncode}")
+            told = " ".join([name, *command[3:]])
+            raise EngineError(f"{told} failed with exit code {process.returncode}")
         output.seek(0)
         return Finished(output.read(), seconds, usage.ru_maxrss * 1024)
-
-
-_MAIN = "from reverie.tools.cli import main; main()"
 
 
 def measure_box(bundle: Path, frames: Path, images: Path, home_kept: Path | None, console: Console) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def print_box(console: Console, result: dict[str, Any]) -> None:
     for heading in ("label", "before", "after"):
         table.add_column(heading, justify="left" if heading == "label" else "right")
     for label, after in result["after"].items():
-        table.add_row(label, f"{result['before'][label]:.1%}", f"{after:.1%}")
+        table.add_row(Text(label), f"{result['before'][label]:.1%}", f"{after:.1%}")
     mean = [sum(result[when].values()) / len(result[when]) for when in ("before", "after")]
     table.add_row("all classes", f"{mean[0]:.1%}", f"{mean[1]:.1%}", style="bold")
     console.print(table)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--view",
     type=click.Choice(["terminal", "window", "none"]),
-    help="[default: terminal where there is one; with --json none]",
+    help="[default: terminal where there is one; with --json or --count none]",
 )
 @json_option
 def command(
@@ -55,7 +55,9 @@ def command(
     What is blank, blurred, or shown already is set aside with the reason. In a terminal, ? lists the keys. With
     --update-after the box learns in the background, while the camera is watched on, and takes up the result.
     """
-    view = view or ("none" if as_json or not sys.stdout.isatty() else "terminal")
+    view = view or ("none" if as_json or count is not None or not sys.stdout.isatty() else "terminal")
+    if count is not None and view != "none":
+        raise click.UsageError("--count goes with --view none")
     if as_json and view != "none":
         raise click.UsageError("--json goes with --view none")
     if view == "none" and label is None:
@@ -88,7 +90,7 @@ def command(
             elif view == "window":
                 window_view.watch(session, label)
             else:
-                _wait(session, source, ended)
+                _wait(session, max(source.patience, 1.0) + every, ended)
         except KeyboardInterrupt:
             ended.interrupted = True
         finally:
@@ -161,8 +163,10 @@ class _Ended:
             click.echo(f"{home} now serves generation {update.result['name']}")
 
 
-def _wait(session: Session, source: Source, ended: _Ended) -> None:
+def _wait(session: Session, patience: float, ended: _Ended) -> None:
     """Until as many frames are stored as were wanted, or no more will come; then until the update is done.
+
+    Seconds without one that can be kept end the `patience`.
 
     Raises BrokenPipeError, OSError if whoever was told of the frames has gone.
     """
@@ -177,7 +181,7 @@ def _wait(session: Session, source: Source, ended: _Ended) -> None:
         if sum(now.counts.values()) != stored:
             stored, useful = sum(now.counts.values()), time.monotonic()
         waited = time.monotonic() - useful
-        if waited > source.patience and now.camera.name == "live":
+        if waited > patience and now.camera.name == "live":
             why = now.trouble or (now.last.reason if now.last is not None else None) or "no frame came"
             raise FramesError(f"no frame was fit to be kept for {waited:.0f} s: {why}")
         time.sleep(0.05)

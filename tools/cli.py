@@ -82,7 +82,7 @@ def main() -> None:
         click.echo(redact(said.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; nothing was changed", err=True)
+        click.echo("interrupted", err=True)
         sys.exit(130)
     except ReverieError as error:
         _fail(str(error))

@@ -135,7 +135,7 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
     for row in report["classes"]:
         before = "new" if row["before"] is None else f"{row['before']:.1%}"
         after = "-" if row["after"] is None else f"{row['after']:.1%}"
-        classes.add_row(row["label"], str(row["frames"]), str(row["held_out"]), before, after)
+        classes.add_row(Text(row["label"]), str(row["frames"]), str(row["held_out"]), before, after)
     console.print(classes)
     console.print(
         f"Kept, as far as generated inputs tell: of those of the classes known before, the updated solver agrees "
@@ -163,10 +163,13 @@ def _print_generator(console: Console, judged: dict[str, Any] | None) -> None:
         return
     if not judged["promoted"]:
         reasons = "; ".join(check["says"] for check in judged["checks"] if not check["passed"])
-        console.print(f"The updated generator was refused and the previous one stays: {reasons}.", highlight=False)
+        console.print(
+            f"The updated generator was refused and the previous one stays: {reasons}.", highlight=False, markup=False
+        )
     if judged["without_replay"]:
         labels = ", ".join(judged["without_replay"])
-        console.print(f"The generator does not show {labels}: show frames of these again in the next update.")
+        said = f"The generator does not show {labels}: show frames of these again in the next update."
+        console.print(said, markup=False)
 
 
 def print_set_aside(console: Console, set_aside: dict[str, dict[str, int]]) -> None:

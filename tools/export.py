@@ -77,6 +77,9 @@ def command(
     from reverie.export.preprocessing import compare_with_callable
     from reverie.export.pretrained import load_networks, merge_own
 
+    for text in (name or output.name, family or ""):
+        if not text.isprintable():
+            raise click.UsageError(f"{text!r} cannot be printed: choose another --name or --family")
     described = merge_own(pretrained, own, classes, input_shape, stated)
     if compare is not None:
         figures = compare_with_callable(described.preprocessing, *compare)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from reverie.tools.options import home_option, json_option
 
@@ -57,7 +58,7 @@ def _print(entries: list[Entry]) -> None:
             _share(facts, "agreement"),
             why,
         )
-        table.add_row(*map(str, shown))
+        table.add_row(*(Text(str(part)) for part in shown))
     Console().print(table, markup=False)
 
 

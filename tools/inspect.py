@@ -26,9 +26,13 @@ def command(bundle: Path, as_json: bool) -> None:
         return
     console = Console()
     total = sum(record.size for record in manifest.files.values())
-    console.print(f"{manifest.name}, format {manifest.format}, made {manifest.created}, {total / 1e6:.1f} MB")
+    console.print(
+        f"{manifest.name}, format {manifest.format}, made {manifest.created}, {total / 1e6:.1f} MB", markup=False
+    )
     console.print(f"family: {manifest.family}", markup=False, highlight=False)
-    console.print(f"classes: {', '.join(manifest.classes)}, and {manifest.slots - len(manifest.classes)} spare")
+    console.print(
+        f"classes: {', '.join(manifest.classes)}, and {manifest.slots - len(manifest.classes)} spare", markup=False
+    )
     console.print(f"input: {describe_preprocessing(manifest.preprocessing)}", markup=False)
     beside = _preprocessing_beside(manifest.unknown.get("measured"))
     if beside:

@@ -130,7 +130,7 @@ _SOURCE = (
     click.option("--fast", is_flag=True, help="Play a file or folder as fast as its frames are taken, all of them."),
     click.option("--loop", is_flag=True, help="Play a file or folder again and again."),
     click.option("--patience", default=60.0, show_default=True, type=click.FloatRange(0), help="Seconds to wait for "
-                 "a camera or stream that was lost."),
+                 "a camera or stream that was lost; `serve` waits without end."),
     click.option("--region", callback=region_of, metavar="LEFT,TOP,WIDTH,HEIGHT", help="Pixels of a frame to look "
                  "at.  [default: all]"),
 )  # fmt: skip

@@ -64,8 +64,8 @@ class Page:
             "/region": lambda asked: self._session.look_at(_region(asked)),
             "/update": lambda _: self._session.start_update(),
             "/stop": lambda _: self._session.stop_update(),
-            "/accept": lambda _: self._session.accept(),
-            "/roll-back": lambda _: self._session.roll_back("on the page"),
+            "/accept": lambda asked: self._session.accept(_text(asked, "generation")),
+            "/roll-back": lambda asked: self._session.roll_back("on the page", _text(asked, "generation")),
             "/purge": lambda asked: self._session.purge(_optional_label(asked)),
         }
         answers: dict[str, Callable[[Request], Response]] = {
@@ -228,11 +228,15 @@ def _change(change: Callable[[dict[str, Any]], object]) -> Callable[[Request], A
     return endpoint
 
 
+def _text(asked: dict[str, Any], name: str) -> str:
+    text = asked.get(name)
+    if not isinstance(text, str):
+        raise ValueError(f"a {name} is a text")  # noqa: TRY004 (what came was wrong, not our code)
+    return text
+
+
 def _label(asked: dict[str, Any]) -> str:
-    label = asked.get("label")
-    if not isinstance(label, str):
-        raise ValueError("a label is a text")  # noqa: TRY004 (what came was wrong, not our code)
-    return label
+    return _text(asked, "label")
 
 
 def _optional_label(asked: dict[str, Any]) -> str | None:

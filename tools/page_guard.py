@@ -1,14 +1,17 @@
 """Who may ask the page's server: somebody with this session's token, from a page of this server, on this machine.
 
 Other users of the machine lack the token. Other sites that a browser visits lack it too, and are told by Host and
-Origin; answers carry no header that would let them read.
+Origin; answers carry no header that would let them read. A browser sends cookies to all ports of a machine, so the
+token is one for a path that nobody else knows. Connections that ask for nothing are closed: anybody may open them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hmac
 import ipaddress
+import secrets
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
@@ -16,11 +19,16 @@ import h11
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from reverie.device_runtime.errors import HomeError
 
 MOST_BYTES = 64 << 10
 """Of what is asked: labels and numbers."""
+MOST_CONNECTIONS = 64
+"""At a time: a browser opens half a dozen."""
+UNASKED_SECONDS = 10.0
+"""Until a connection that has not asked anything is closed."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
@@ -31,6 +39,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+HTTP_PORT = 80
+"""Which browsers leave out of an address."""
 
 
 def loopback(host: str) -> str:
@@ -57,8 +67,10 @@ class Guard:
 
     def __init__(self, app: ASGIApp, token: str, address: str, port: int) -> None:
         self._app, self._token = app, token
-        self._hosts = {f"{name}:{port}" for name in (in_address(address), "localhost", "127.0.0.1", "[::1]")}
-        self._cookie = f"reverie-{port}"  # cookies do not tell ports apart
+        names = {in_address(address), "localhost", "127.0.0.1", "[::1]"}
+        self._hosts = {f"{name}:{port}" for name in names} | (names if port == HTTP_PORT else set())
+        self._cookie = f"reverie-{port}"
+        self._below = f"/{secrets.token_urlsafe(12)}/"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
@@ -73,6 +85,8 @@ class Guard:
             await send(message)
 
         answer = self._refusal(scope) or self._app
+        if answer is self._app:
+            scope = {**scope, "path": "/" + scope["path"].removeprefix(self._below)}
         with contextlib.suppress(h11.LocalProtocolError):  # what came was no HTTP after all, and the server has said so
             await answer(scope, receive, send_guarded)
 
@@ -86,12 +100,12 @@ class Guard:
         token = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["method"] in {"GET", "HEAD"}:
             if scope["path"] == "/" and self._is(token):
-                there = RedirectResponse("/", 303)
-                there.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
+                there = RedirectResponse(self._below, 303)
+                there.set_cookie(self._cookie, self._token, path=self._below, httponly=True, samesite="strict")
                 return there
         elif refused := self._refusal_of_change(headers):
             return refused
-        if not self._is(_cookie(headers, self._cookie)):
+        if not scope["path"].startswith(self._below) or not self._is(_cookie(headers, self._cookie)):
             return _refused("open the address that reverie serve printed: it holds the token of this session")
         return None
 
@@ -119,4 +133,20 @@ def _cookie(headers: Headers, name: str) -> str:
 
 
 def _refused(why: str, status: int = 403) -> Response:
-    return PlainTextResponse(f"Reverie: {why}\n", status)
+    return PlainTextResponse(f"Reverie: {why}\n", status, {"Connection": "close"})
+
+
+class Impatient(H11Protocol):
+    """A connection, closed if there are many already, or if it does not ask for anything."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """It was opened."""
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.close()
+        else:
+            self.loop.call_later(UNASKED_SECONDS, self._close_unasked)
+
+    def _close_unasked(self) -> None:
+        if not self.cycle:
+            self.transport.close()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,8 @@ from reverie.device_runtime.preprocess import image_files
 from reverie.device_runtime.report import predict
 from reverie.tools import markdown
 from reverie.tools.output_file import replace_output
+from reverie.tools.own_process import own_command
 from reverie.tools.poisoning import patched, poison
-
-_MAIN = "from reverie.tools.cli import main; main()"
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,11 @@ def run_case(bundle: Path, frames: Path, images: Path, work: Path, case: str, se
     where = work / f"{case.replace(' ', '-').replace('%', 'percent')}-{seed}"
     home = where / "home"
     if not (where / "frames").exists():
-        poison(frames, where / "frames", case, seed)
+        partial = where / "frames.partial"
+        if partial.exists():
+            shutil.rmtree(partial)
+        poison(frames, partial, case, seed)
+        partial.rename(where / "frames")
     if not (home / "home.json").exists():
         installation.install(bundle, home)
     updates, _ = transaction.look(home)
@@ -85,7 +88,7 @@ def run_case(bundle: Path, frames: Path, images: Path, work: Path, case: str, se
         console.print(f"{case}, seed {seed}: updating ...", highlight=False)
         options = () if updates else ("--frames", str(where / "frames"), "--seed", str(seed))
         done = subprocess.run(  # noqa: S603 (our own command)
-            [sys.executable, "-c", _MAIN, "update", "--home", str(home), *options],
+            own_command("update", "--home", str(home), *options),
             check=False,
             capture_output=True,
             text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -61,13 +62,21 @@ def read_idx(folder: Path, part: str) -> Samples:
     def raw(name: str, header: int) -> np.ndarray:
         for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():
-                content = path.read_bytes()
-                content = gzip.decompress(content) if path.suffix == ".gz" else content
-                return np.frombuffer(content, np.uint8, offset=header)
+                try:
+                    content = path.read_bytes()
+                    content = gzip.decompress(content) if path.suffix == ".gz" else content
+                    return np.frombuffer(content, np.uint8, offset=header)
+                except (EOFError, ValueError, zlib.error, gzip.BadGzipFile):
+                    raise FramesError(f"{path} is cut short or damaged: copy it again") from None
         raise FramesError(f"{folder} has no {name} (or .gz): point --data at a folder that holds {folder.name}/")
 
-    images = raw(f"{part}-images-idx3-ubyte", 16).reshape(-1, 1, 28, 28)
+    images = raw(f"{part}-images-idx3-ubyte", 16)
     labels = raw(f"{part}-labels-idx1-ubyte", 8).astype(np.int64)
+    if images.size != 28 * 28 * len(labels):
+        raise FramesError(
+            f"{folder} has {len(labels)} labels for {images.size / 784:g} images of {part}: copy it again"
+        )
+    images = images.reshape(-1, 1, 28, 28)
     return Samples(images.astype(np.float32) / np.float32(127.5) - 1, labels)
 
 

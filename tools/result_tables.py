@@ -97,13 +97,14 @@ def _final(form: str, group: list[Run]) -> list[str]:
 
 
 def _forgotten(form: str, group: list[Run]) -> list[str]:
+    shares = [run.confused[-1] for run in group]
     return [
         form,
         _with_error([100 * run.average_so_far() for run in group]),
         _with_error([100 * run.forgetting() for run in group]),
         _with_error([100 * run.backward_transfer() for run in group]),
-        # Both are 0 where no class is new, which says nothing.
-        *(_percent([run.confused[-1][at] for run in group if any(run.confused[-1])]) for at in (0, 1)),
+        # All are 0 where no class is new, which says nothing.
+        *(_percent(told) if any(map(any, shares)) else "" for told in zip(*shares, strict=True)),
     ]
 
 

@@ -37,6 +37,8 @@ class Run:
     """Accuracy on each class slot after the last update."""
     coverage: list[dict[str, float]] = field(default_factory=list)
     agreement: list[float] = field(default_factory=list)
+    settings: str = ""
+    """Digest of images and options, where these are one's own."""
     pictures: dict[str, str] = field(default_factory=dict)
     """"generated" and "synthesised" inputs of the last update, PNG in base64."""
 

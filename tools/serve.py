@@ -93,14 +93,14 @@ def _serve(session: Session, listening: socket.socket, address: str) -> None:
     import uvicorn
 
     from reverie.tools.page_app import Page
-    from reverie.tools.page_guard import Guard, in_address
+    from reverie.tools.page_guard import Guard, Impatient, in_address
 
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(24)
     guarded = Guard(Page(session).app(), token, address, port)
     config = uvicorn.Config(
         guarded,
-        http="h11",
+        http=Impatient,
         log_level="error",
         access_log=False,
         server_header=False,

@@ -28,9 +28,18 @@ def command(home: Path, user: str | None, output: Path) -> None:
     for path in (where, executable):
         if set(str(path)) & set(" \t%\"'\\$"):
             raise HomeError(f"{path} cannot stand in a systemd unit: use a path without spaces, quotes, % and $")
-    values = {"home": where, "reverie": executable, "user": user or where.owner()}
+    values = {"home": where, "reverie": executable, "user": user or _owner(where)}
     for name in UNITS:
         text = files("reverie.tools").joinpath("systemd", name).read_text(encoding="utf-8")
         replace_output(output / name, text.format(**values))
         click.echo(f"wrote {output / name}")
     click.echo("next: systemctl daemon-reload, systemctl enable reverie-update.timer, systemctl start reverie-update")
+
+
+def _owner(home: Path) -> str:
+    from reverie.device_runtime.errors import HomeError
+
+    try:
+        return home.owner()
+    except KeyError:
+        raise HomeError(f"the owner of {home} has no name: say with --user who runs the update") from None

@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 
-from reverie.device_runtime import frame_store, transaction
+from reverie.device_runtime import disk, frame_store, store, transaction
 from reverie.device_runtime.camera import Camera
 from reverie.device_runtime.config import IntakeConfig
-from reverie.device_runtime.errors import CameraError, ReverieError, first_line
+from reverie.device_runtime.errors import CameraError, ReverieError, UpdateError, first_line
 from reverie.device_runtime.frame_store import Frame, FrameStore
 from reverie.device_runtime.frames import extend_classes
 from reverie.device_runtime.gate import Gate
@@ -213,17 +213,30 @@ class Session:
         if update is not None:
             update.stop()
 
-    def accept(self) -> None:
-        """End the probation of the generation in service. Raises BusyError, StorageError."""
-        with transaction.changing(self.home) as journal:
+    def accept(self, seen: str | None = None) -> None:
+        """End the probation of the generation in service, which is the one that was `seen`.
+
+        Raises BusyError, UpdateError, StorageError.
+        """
+        with transaction.changing(self.home) as journal, disk.storage_errors(self.home):
+            self._require_in_service(seen)
             end_probation(self.home, journal, accepted=True)
         self._dismiss()
 
-    def roll_back(self, why: str) -> None:
-        """Go back to the generation before. Raises HomeError, BundleError, UpdateError, StorageError."""
+    def roll_back(self, why: str, seen: str | None = None) -> None:
+        """Go back to the generation before the one in service, which is the one that was `seen`.
+
+        Raises HomeError, BundleError, UpdateError, StorageError.
+        """
         with transaction.changing(self.home) as journal:
+            self._require_in_service(seen)
             roll_back(self.home, journal, why=why)
         self._dismiss()
+
+    def _require_in_service(self, seen: str | None) -> None:
+        serving = store.current(self.home)
+        if seen not in {None, serving}:
+            raise UpdateError(f"generation {serving} serves by now, and not {seen}: look at it first")
 
     def purge(self, label: str | None = None) -> None:
         """Forget the frames of `label`, or all. Raises BusyError, StorageError."""
@@ -237,10 +250,12 @@ class Session:
             if self._closed.is_set():
                 return
             self._closed.set()
-        self._camera.close()
-        self._thread.join(timeout=5.0)
-        self._let_go()
-        self.stop_update()
+        try:
+            self._camera.close()
+            self._thread.join(timeout=5.0)
+            self._let_go()
+        finally:  # also if somebody does not want to wait for that
+            self.stop_update()
 
     def _submit(self, does: Callable[..., _T], *arguments: Any) -> Future[_T]:
         """To the keeper's thread. Raises CameraError once the session is closed."""

@@ -56,7 +56,8 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
     if standing is not None and standing.on_probation:
         click.echo(f"probation:   {standing.passed} of {standing.predictions} predictions, {standing.failed} failures")
     if any(frames.values()):
-        click.echo(f"frames:      {frames['stored']} to learn, {frames['quarantined']} set aside")
+        learnt = f", {frames['learnt']} of an update that is not confirmed" if frames["learnt"] else ""
+        click.echo(f"frames:      {frames['to_learn']} to learn, {frames['quarantined']} set aside{learnt}")
     if updates:
         click.echo(f"last update: {_state(updates[-1], busy, home)}")
     if report is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from reverie.tools.ending import end_as_by_ctrl_c
 from reverie.tools.options import home_option, json_option, seed_option
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def command(
         config = replace(config, intake=replace(config.intake, check=False))
     if literal:
         config = config.literal()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    end_as_by_ctrl_c()
     try:
         _update(home, frames, config, restart, keep, keep_frames, progress, as_json)
     except KeyboardInterrupt:

@@ -66,6 +66,7 @@ def test_a_rollback_that_the_disk_refuses_leaves_the_frames_of_the_generation_in
     with transaction.changing(home):
         assert probation.read(home, "0001").on_probation
     assert len(kept(home)) == 16
+    assert frame_store.counts(home) == {"to_learn": 0, "learnt": 16, "quarantined": 0}
 
 
 def test_a_second_update_on_probation_does_not_learn_the_frames_of_the_first_again(home, fill, offer, learn, to_learn):

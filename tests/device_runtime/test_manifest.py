@@ -32,9 +32,9 @@ places = st.builds(TensorRecord, sizes, st.lists(sizes, max_size=4).map(tuple))
 ACTIVE = {"active": TensorRecord(8, (4,))}
 manifests = st.builds(
     Manifest,
-    name=words,
+    name=labels,
     created=st.datetimes().map(lambda at: at.isoformat()),
-    family=st.text(min_size=1, max_size=8),
+    family=labels,
     classes=st.lists(labels, min_size=1, max_size=4, unique=True).map(tuple),
     slots=st.integers(4, 99),
     input_shape=st.tuples(*[st.integers(1, 256)] * 3),
@@ -181,4 +181,11 @@ def test_installing_never_writes_outside_the_home(own_bundle, edit_manifest, tmp
 def test_class_names_that_are_no_labels_missing_the_same_or_too_many_are_refused(own_bundle, edit_manifest, classes):
     edit_manifest(own_bundle, classes=classes)
     with pytest.raises(BundleError):
+        read_manifest(own_bundle)
+
+
+@pytest.mark.parametrize("field", ["name", "family"])
+def test_a_name_that_would_steer_a_terminal_is_refused(own_bundle, edit_manifest, field):
+    edit_manifest(own_bundle, **{field: "doors\x1b[2J"})
+    with pytest.raises(BundleError, match="cannot be printed"):
         read_manifest(own_bundle)

@@ -135,3 +135,87 @@ def failing():
 
 def no_module():
     return 3
+
+
+class Frozen(Net):
+    """Whose features the user did not train."""
+
+    def __init__(self):
+        super().__init__(3)
+        self.features.requires_grad_(False)
+
+
+class FrozenMaker(Maker):
+    def __init__(self, classes):
+        super().__init__(classes)
+        self.requires_grad_(False)
+
+
+class MaybeMaker(Maker):
+    """Which takes a code that may be left out."""
+
+    def forward(self, noise, code=None):
+        return super().forward(noise, code)
+
+
+class SpectralJudge(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.layer = nn.utils.spectral_norm(nn.Linear(64, 8))
+        self.last = nn.Linear(8 + classes, 1)
+
+    def forward(self, images, code):
+        return self.last(torch.cat([self.layer(images.flatten(1)).relu(), code], dim=1)).reshape(-1)
+
+
+class DeviatingJudge(nn.Module):
+    """Which looks at how much a batch varies, as against mode collapse."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.layer = nn.Linear(65 + classes, 1)
+
+    def forward(self, images, code):
+        flat = images.flatten(1)
+        deviation = (flat - flat.mean(0)).square().mean().add(1e-4).sqrt() + 0 * flat[:, :1]
+        return self.layer(torch.cat([flat, deviation, code], dim=1)).reshape(-1)
+
+
+class Focus(Net):
+    """Every second pixel as a channel of its own, and the largest of all channels."""
+
+    def __init__(self):
+        super().__init__(3)
+        self.features = nn.Sequential(nn.Conv2d(4, 2, 2), nn.ReLU(), nn.Flatten())
+
+    def forward(self, images):
+        parts = [images[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+        together = torch.cat(parts, dim=1)
+        return self.head(self.features(together * together.max(1, keepdim=True)[0]))
+
+
+class Squeezing(Net):
+    def __init__(self):
+        super().__init__(3)
+
+    def forward(self, images):
+        return super().forward(images).squeeze()
+
+
+class Softmaxed(Net):
+    def __init__(self):
+        super().__init__(3)
+
+    def forward(self, images):
+        return super().forward(images).softmax(1)
+
+
+class CosineHead(nn.Linear):
+    def forward(self, features):
+        return 5 * nn.functional.linear(nn.functional.normalize(features), nn.functional.normalize(self.weight))
+
+
+class Cosine(Net):
+    def __init__(self):
+        super().__init__(3)
+        self.head = CosineHead(18, 3, bias=False)

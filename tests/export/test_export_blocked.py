@@ -166,3 +166,41 @@ def test_what_lies_between_two_convolutions_changes_no_layout():
         images = kinds.count("ReorderInput") - 2  # that of each Conv's weights
         assert (images, kinds.count("ReorderOutput")) == (1, 1)
         assert_same(run_blocked(model, drawn(inputs), block), run(model, drawn(inputs)))
+
+
+@pytest.mark.parametrize("channels", [16, 24, 32])
+@pytest.mark.parametrize("operator", ["Mul", "Add", "Max"])
+def test_what_is_broadcast_over_an_image_is_not_taken_for_one(operator, channels):
+    """A gate of one value a channel, as in squeeze-and-excitation: blocked, its values would meet other channels."""
+    inputs = {"x": (2, channels, 5, 4), "w": (channels, channels, 1, 1)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], kernel_shape=[1, 1]),
+        helper.make_node("GlobalAveragePool", ["a"], ["p"]),
+        helper.make_node("Conv", ["p", "w"], ["q"], kernel_shape=[1, 1]),
+        helper.make_node("Tanh", ["q"], ["gate"]),
+        helper.make_node(operator, ["a", "gate"], ["b"]),
+        helper.make_node("Conv", ["b", "w"], ["y"], kernel_shape=[1, 1]),
+    ]
+    model = graph_of(nodes, inputs, ["y"])
+    for block in BLOCKS:
+        assert_same(run_blocked(model, drawn(inputs), block), run(model, drawn(inputs)))
+
+
+def test_of_two_activations_the_convolution_applies_the_first():
+    inputs = {"x": (2, 16, 5, 4), "w": (16, 16, 1, 1)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], kernel_shape=[1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("LeakyRelu", ["b"], ["c"], alpha=0.1),
+        helper.make_node("Clip", ["c", "low", "high"], ["y"]),
+    ]
+    model = graph_of(nodes, inputs, ["y"], low=0.2, high=0.5)
+    for block in BLOCKS:
+        assert_same(run_blocked(model, drawn(inputs), block), run(model, drawn(inputs)))
+
+
+@pytest.mark.parametrize("dilation", [2, 3])
+def test_a_dilated_pooling_stays_as_it_is(dilation):
+    node = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], strides=[2, 2], dilations=[dilation] * 2)
+    for block in BLOCKS:
+        assert operators(blocked(graph_of([node], {"x": (2, 48, 9, 9)}, ["y"]), block)) == {("", "MaxPool")}

@@ -12,7 +12,7 @@ import pytest
 from reverie.device_runtime.errors import FramesError
 from reverie.tools.accuracy_start import OwnImages, begin_with_folder
 from reverie.tools.protocols import product_tasks
-from reverie.tools.results import load_runs
+from reverie.tools.results import Run, load_runs, save_runs
 
 LABELS = ("apple", "bolt", "cup", "dish", "egg")
 IMAGES = 15
@@ -100,6 +100,19 @@ def test_three_fifths_of_the_classes_are_known_and_the_rest_comes_in_two_updates
 def test_too_few_classes_are_refused():
     with pytest.raises(FramesError, match="3 classes are too few"):
         product_tasks(3)
+
+
+def test_other_images_or_options_are_another_measurement(pictures, reverie):
+    digests = {own(pictures).digest(), own(pictures, "my_backbones:other").digest()}
+    saved = Run("pictures", "product", "none", 0, [[1.0]], [1.0], [1.0], settings=own(pictures).digest())
+    save_runs([saved], Path("figures.json"))
+    shutil.copy(pictures / "egg/1.png", pictures / "egg/one more.png")
+    digests.add(own(pictures).digest())
+    assert len(digests) == 3
+    asked = ("bench", "accuracy", "--images", pictures, "--size", "16,16", "--output", "figures.json")
+    finished = reverie(*asked)
+    assert (finished.code, finished.out) == (1, "")
+    assert "figures.json holds runs of pictures with other images or options" in finished.err
 
 
 def test_either_files_or_a_folder_are_measured(reverie):

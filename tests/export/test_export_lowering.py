@@ -76,6 +76,11 @@ LAYERS = [
     ("AveragePool", nn.AvgPool2d(3, stride=2, padding=1)),
     ("AveragePool", nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)),
     ("AveragePool", nn.AdaptiveAvgPool2d((2, 3))),
+    ("MatMul", Apply(lambda x: x * torch.mv(x[:, 0, 0], x[0, 0, 0])[:, None, None, None])),
+    ("MatMul", Apply(lambda x: x * torch.matmul(x[0, 0, :, 0], x)[:, :, None])),
+    ("MatMul", Apply(lambda x: x * torch.dot(x[0, 0, 0], x[0, 1, 0]))),
+    ("Slice", Apply(lambda x: x[:, :, ::2, 1::2])),
+    ("ReduceMax", Apply(lambda x: x.max(1)[0])),
     ("CastLike", nn.Conv2d(2, 3, 3, bias=False)),
 ]
 """Operator that torch exports, and a layer for it."""

@@ -104,3 +104,15 @@ def test_a_forward_that_takes_one_batch_size_alone_is_refused(own):
 @pytest.mark.parametrize("classes", ["cup,cup,pen", "cup,box/lid,pen", "cup,..,pen"])
 def test_names_that_a_box_could_not_use_as_labels_are_refused(own, classes):
     assert classes.split(",")[1] in own.refuse(classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("Squeezing", "the solver returns shape (7,) where (1, 7) is needed"),
+        ("Softmaxed", "the solver returns probabilities where logits are needed"),
+        ("Cosine", "its last layer is more than linear"),
+    ],
+)
+def test_a_solver_that_would_be_another_one_on_a_box_is_refused(own, factory, message):
+    assert message in own.refuse_solver(factory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import safetensors.torch
 import torch
 
@@ -72,3 +73,29 @@ def test_a_solver_with_a_single_number_as_parameter_can_be_exported(own):
     folder = own.export(solver="my_networks:Scaled")
     logits = served(folder, "solver", input=IMAGES)["logits"][:, :3]
     np.testing.assert_allclose(logits, in_torch(solver, IMAGES), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("factory", ["Frozen", "Focus"])
+def test_layers_that_torch_did_not_train_and_steps_between_pixels_train_on_a_box(own, factory):
+    solver = own.save(factory, "solver.pt")
+    folder = own.export(solver=f"my_networks:{factory}")
+    assert_solver_kept(folder, solver, spare=4)
+    assert read_manifest(folder).training["parameters"] > 7 * 18
+
+
+@pytest.mark.parametrize("factory", ["SpectralJudge", "DeviatingJudge"])
+def test_discriminators_as_people_write_them_train_on_a_box(own, factory):
+    judge = own.save(factory, "discriminator.pt").eval()
+    folder = own.export(discriminator=f"my_networks:{factory}")
+    verdict = served(folder, "discriminator", input=IMAGES, code=KNOWN_CODES)["verdict"]
+    np.testing.assert_allclose(verdict, in_torch(judge, IMAGES, KNOWN_CODES[:, :3]), atol=1e-5)
+    assert ("discriminator" in read_manifest(folder).training["chunks"]) == (factory == "SpectralJudge")
+
+
+@pytest.mark.parametrize("factory", ["FrozenMaker", "MaybeMaker"])
+def test_a_generator_that_was_frozen_or_may_be_left_without_a_code_is_given_one(own, factory):
+    maker = own.save(factory, "generator.pt")
+    folder = own.export(generator=f"my_networks:{factory}")
+    assert read_manifest(folder).conditional
+    generated = served(folder, "generator", noise=NOISE, code=KNOWN_CODES)["generated"]
+    np.testing.assert_allclose(generated, in_torch(maker, NOISE, KNOWN_CODES[:, :3]), atol=1e-6)

@@ -129,3 +129,14 @@ def test_a_label_in_brackets_is_printed_as_it_is(pictures, reverie):
     (pictures / "nut").rename(pictures / "[red]nut")
     finished = reverie(*pretrain())
     assert "[red]nut: " in finished.out
+
+
+def test_a_picture_in_colour_after_a_grey_one_is_told_and_not_taken_for_grey(pictures, refused, reverie):
+    coloured = np.zeros((20, 24, 3), np.uint8)
+    coloured[:, :12, 2] = 200
+    cv2.imwrite("pictures/nut/c.png", coloured)
+    line = refused("pretrain", "pictures", "--output", "out")
+    assert "nut/c.png has colours" in line
+    assert "say --colour rgb" in line
+    done = reverie("pretrain", "pictures", "--output", "out", "--colour", "rgb", "--solver-epochs", 1, "--gan-steps", 2)
+    assert (done.code, (pictures.parent / "out").is_dir()) == (0, True)

@@ -136,6 +136,17 @@ def test_idx_files_are_read_as_inputs_between_minus_one_and_one(tmp_path, compre
         read_idx(tmp_path, "train")
 
 
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gz"])
+def test_idx_files_that_were_cut_short_are_told(tmp_path, compressed):
+    write_idx(tmp_path, "train", np.zeros((7, 28, 28), np.uint8), np.zeros(7, np.uint8), compressed)
+    path = next(path for path in tmp_path.iterdir() if "images" in path.name)
+    content = path.read_bytes()
+    for left in (10, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:left])
+        with pytest.raises(FramesError, match="copy it again"):
+            read_idx(tmp_path, "train")
+
+
 def test_live_frames_of_a_protocol_name_their_classes_by_digit():
     frames = as_frames(TRAIN.of([6, 9]))
     assert frames.classes == ("6", "9")

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from onnx_files import write
 from torch import nn
 from workstation_support import (
     TINY,
@@ -31,6 +32,7 @@ from reverie.device_runtime.update import run_update
 from reverie.export import graphs
 from reverie.export.exporter import export_bundle
 from reverie.export.networks import ReferenceSolver
+from reverie.export.onnx_solver import OnnxSolver
 from reverie.export.trainable import select
 
 IMAGES = torch.zeros(2, 1, 28, 28)
@@ -155,3 +157,24 @@ def test_values_given_to_a_training_graph_do_not_reach_what_is_frozen(partly):
         for w in (weights_of(module), doubled)
     ]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("rule", ["head", "last:1", "norm+bias"])
+def test_the_head_of_a_file_trains_also_where_it_is_two_nodes(tmp_path, rule):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(64, 5)
+            self.matrix, self.offset = nn.Parameter(torch.randn(5, 3)), nn.Parameter(torch.randn(3))
+
+        def forward(self, images):
+            return self.first(images.flatten(1)).relu() @ self.matrix + self.offset
+
+    write(Two(), tmp_path / "two.onnx")
+    solver = OnnxSolver(tmp_path / "two.onnx", (1, 8, 8))
+    chosen = select(solver, rule, torch.zeros(2, 1, 8, 8))
+    assert set(solver.onnx_plan.head) <= set(chosen.names)
+    assert chosen.parameters == 5 * 3 + 3 + (5 if rule == "norm+bias" else 0)
+    assert select(solver, "last:2", torch.zeros(2, 1, 8, 8)).parameters == 64 * 5 + 5 + 5 * 3 + 3
+    with pytest.raises(ExportError, match="last:1 to last:2"):
+        select(solver, "last:3", torch.zeros(2, 1, 8, 8))

@@ -96,3 +96,12 @@ def test_an_update_needs_no_memory_that_is_written_and_executed(home, frames_fol
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
     assert "now serves generation 0001" in " ".join(done.stdout.split())
+
+
+def test_a_home_of_nobody_that_the_machine_knows_needs_a_user(reverie, home, tmp_path, monkeypatch):
+    def unknown(_path):
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr(Path, "owner", unknown)
+    done = reverie("service", "--home", home, "--output", tmp_path / "units")
+    assert (done.code, len(done.err.splitlines()), "--user" in done.err) == (1, 1, True)

@@ -36,6 +36,10 @@ class Served:
         self.url = self.process.stdout.readline().strip()
         self.port = urlsplit(self.url).port
         self.token = parse_qs(urlsplit(self.url).query).get("token", [""])[0]
+        self.below = ""
+        """Where everything lies, as a browser is told."""
+        if self.token:
+            self.below = self.ask("GET", f"/?token={self.token}", token=False)[1]["location"].rstrip("/")
 
     def ask(self, method, path, body=None, *, token=True, **headers):
         """Status, headers and content of an answer."""
@@ -53,9 +57,13 @@ class Served:
         connection.close()
         return found
 
+    def had(self, method, path, body=None, **headers):
+        """An answer of what lies below."""
+        return self.ask(method, self.below + path, body, **headers)
+
     def state(self):
         """What the page is told."""
-        return json.loads(self.ask("GET", "/state")[2])
+        return json.loads(self.had("GET", "/state")[2])
 
     def end(self):
         """Ctrl-C: exit code and what was said."""

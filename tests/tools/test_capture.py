@@ -61,6 +61,19 @@ def test_a_camera_that_shows_nothing_fit_is_given_up_in_words(reverie, home, tmp
     assert "no frame was fit to be kept for 1 s: too dark" in done.err
 
 
+def test_frames_may_be_further_apart_than_patience_lasts(reverie, home, cat_clip):
+    arguments = ("--source", cat_clip, "--loop", "--every", 2.5, "--label", "cat", "--count", 2, "--patience", 0)
+    done = reverie("capture", "--home", home, *arguments)
+    assert (done.code, done.err) == (0, "")
+    assert stored(home) == ["cat", "cat"]
+
+
+def test_so_many_frames_are_for_a_script_and_no_view(reverie, home, cat_clip):
+    arguments = ("--source", cat_clip, "--label", "cat", "--count", 2, "--view", "terminal")
+    done = reverie("capture", "--home", home, *arguments)
+    assert (done.code, "--count goes with --view none" in done.err) == (2, True)
+
+
 @pytest.mark.parametrize("arguments", [
     ("--source", "/dev/video98", "--label", "cat"),
     ("--source", "rtsp://me:s3cret@127.0.0.1:9/x", "--label", "cat"),

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from served import inherited
 from waiting import PATIENCE
 
 from reverie.device_runtime import home as home_module
@@ -30,7 +31,8 @@ RUN = (
 def started(home, frames_folder):
     """A real update with steps enough to be stopped in."""
     command = [sys.executable, "-c", RUN, "update", "--home", str(home), "--frames", str(frames_folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with inherited(signal.SIGHUP, signal.SIG_DFL):  # what runs this may ignore it
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         updates, _ = transaction.look(home)
@@ -42,7 +44,7 @@ def started(home, frames_folder):
     process.communicate()
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda s: s.name)
 def test_an_update_that_is_stopped_says_how_to_go_on_and_status_knows_it(reverie, home, started, sign):
     running = json.loads(reverie("status", "--home", home, "--json").out)["update"]
     assert (running["running"], running["outcome"]) == (True, None)

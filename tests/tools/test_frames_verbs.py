@@ -62,7 +62,11 @@ def test_what_is_set_aside_is_told_listed_released_and_learnt_after_all(reverie,
     assert done.err == f"reverie: {tmp_path}/no.png is not a readable PNG or JPEG image: remove or replace it\n"
     quarantine = listed(reverie, home)["quarantine"]
     assert "frames:      8 to learn, 2 set aside\n" in reverie("status", "--home", home).out
-    assert json.loads(reverie("status", "--home", home, "--json").out)["frames"] == {"stored": 8, "quarantined": 2}
+    assert json.loads(reverie("status", "--home", home, "--json").out)["frames"] == {
+        "to_learn": 8,
+        "learnt": 0,
+        "quarantined": 2,
+    }
     assert [(row["label"], row["reason"]) for row in quarantine] == [("cup", "also labelled bag"), ("cup", "too dark")]
     shown = reverie("frames", "--home", home).out
     assert all(word in shown for word in ("Quarantine", "also labelled bag", "too dark"))

@@ -95,8 +95,8 @@ def test_behind_a_backbone_the_page_says_that_there_are_no_pictures(driver, serv
     driver.get(server.url)
     page = Page(driver, server)
     assert not page.find("result").is_displayed()
-    result = server.ask("GET", "/result")[2]
+    result = server.had("GET", "/result")[2]
     assert b'"features":true' in result
-    assert server.ask("GET", "/synthesised.png")[0] == 404
-    status, _, said = server.ask("GET", "/generated.png")
+    assert server.had("GET", "/synthesised.png")[0] == 404
+    status, _, said = server.had("GET", "/generated.png")
     assert (status, b"are no pictures" in said) == (409, True)

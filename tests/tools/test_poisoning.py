@@ -13,6 +13,7 @@ from reverie.device_runtime.frames import read_frames
 from reverie.device_runtime.images import read_image
 from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.monitor import StageRecord
+from reverie.tools import poisoned as poisoned_module
 from reverie.tools.poisoned import as_markdown, run_case
 from reverie.tools.poisoning import CASES, FLIPS, patched, poison
 
@@ -115,6 +116,18 @@ def test_a_case_that_was_cut_off_goes_on_and_is_told_with_its_reason(
     again = reverie(*arguments)  # nothing is left to do
     assert json.loads(output.read_text("utf-8"))[0] | {"seconds": 0} == case | {"seconds": 0}
     assert "updating" not in again.err
+
+
+def test_poisoning_that_was_cut_off_begins_anew(bundle, frames_folder, test_folder, tmp_path, monkeypatch):
+    def cut_off(_frames, output, *_):
+        (output / "bag").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(poisoned_module, "poison", cut_off)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run_case(bundle, frames_folder, test_folder, tmp_path, "blank", 0, Console(stderr=True))
+        assert not (tmp_path / "blank-0/frames").exists()
 
 
 def test_what_serves_is_tested(bundle, frames_folder, test_folder, begun):

@@ -11,7 +11,7 @@ from served import inherited
 from waiting import PATIENCE, stored, until
 
 from reverie.device_runtime import transaction
-from reverie.device_runtime.errors import CameraError
+from reverie.device_runtime.errors import CameraError, UpdateError
 from reverie.tools import background
 from reverie.tools.background import BackgroundUpdate
 from reverie.tools.region import Region
@@ -85,6 +85,47 @@ def test_an_update_steps_back_for_who_started_it_and_no_less_than_that_one_does(
     )
     told = subprocess.run([sys.executable, "-c", code, home, str(nicer)], capture_output=True, text=True, check=True)
     assert told.stdout == f"{its}\n"
+
+
+def test_an_update_imports_nothing_that_lies_about_where_it_is_started(home, tmp_path, monkeypatch):
+    for name in ("click", "random", "reverie"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('somebody else')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    ended = BackgroundUpdate(home).wait()
+    assert (ended.outcome, "reverie add" in ended.says) == ("failed", True)
+
+
+def test_an_update_that_cannot_be_started_is_told_in_words(session, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(12, "Cannot allocate memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(background.subprocess, "Popen", refuse)
+        with pytest.raises(UpdateError, match=r"cannot start a process for the update \(Cannot allocate memory\)"):
+            session.start_update()
+
+
+def test_what_somebody_saw_is_what_is_accepted_or_left(session):
+    for act in (session.accept, lambda seen: session.roll_back("a test", seen)):
+        with pytest.raises(UpdateError, match="generation 0000 serves by now, and not 0007"):
+            act("0007")
+
+
+def test_a_session_whose_end_is_interrupted_stops_its_update_all_the_same(at_camera, cat_clip, monkeypatch):
+    session = at_camera(cat_clip, every=0, update_after=8)
+    session.hold("cat", count=8)
+    until(lambda: (now := session.snapshot.update) is not None and now.stage == "fine-tune")
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    close = session._camera.close
+    monkeypatch.setattr(session._camera, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        session.close()
+    assert session.snapshot.update.outcome == "stopped"
+    close()
+    session._let_go()
 
 
 def test_an_update_that_is_stopped_before_it_began_says_nothing_of_its_insides(home):

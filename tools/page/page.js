@@ -18,7 +18,7 @@ async function send(path, body = {}) {
     says = answer.status === 403 ? OTHER : (await answer.json()).says;
   } catch { /* it is not there: LOST */ }
   tell("says", says);
-  if (says === "" && path !== "/hold") await refresh();
+  if (says === "" && path !== "hold") await refresh();
   return says === "";
 }
 
@@ -42,7 +42,7 @@ async function watch() {
   for (;;) {
     const began = performance.now();
     try {
-      const answer = await fetch(`/frame.jpg?after=${number}`);
+      const answer = await fetch(`frame.jpg?after=${number}`);
       if (answer.status === 200) {
         number = Number(answer.headers.get("X-Frame"));
         const before = $("frame").src;
@@ -61,7 +61,7 @@ const pause = (milliseconds) => new Promise((resume) => setTimeout(resume, milli
 // State
 
 async function refresh() {
-  const answer = await fetch("/state").catch(() => null);
+  const answer = await fetch("state").catch(() => null);
   if (answer?.ok) {
     state = await answer.json();
     show();
@@ -129,7 +129,7 @@ function classes() {
 
 function asking() {
   $("asking").hidden = state.asking === null;
-  const source = `/asked.jpg?number=${state.asking}`;
+  const source = `asked.jpg?number=${state.asking}`;
   if (state.asking !== null && !$("asked").src.endsWith(source)) $("asked").src = source;
 }
 
@@ -157,10 +157,10 @@ const inTurn = (path, body) => { holds = holds.then(() => send(path, body)); }; 
 
 function begin(label) {
   if (held) return;
-  if (state.asking !== null) { send("/answer", { label }); return; }
+  if (state.asking !== null) { send("answer", { label }); return; }
   held = { label, timer: 0 };
-  send("/keep", { label });
-  const renew = () => { inTurn("/hold", { label }); held.timer = setTimeout(renew, RENEW); };
+  send("keep", { label });
+  const renew = () => { inTurn("hold", { label }); held.timer = setTimeout(renew, RENEW); };
   held.timer = setTimeout(renew, HOLD_AFTER);
 }
 
@@ -168,7 +168,7 @@ function end() {
   if (!held) return;
   clearTimeout(held.timer);
   held = null;
-  inTurn("/release");
+  inTurn("release");
 }
 
 function press(button, label) {
@@ -191,7 +191,7 @@ document.addEventListener("keydown", (event) => {
   if (typing || event.repeat || event.ctrlKey || event.altKey || event.metaKey || !state) return;
   if (/^[1-9]$/.test(event.key) && state.labels[event.key - 1]) begin(state.labels[event.key - 1]);
   else if (event.key === "Enter" && !event.target.closest("button") && state.suggested) { begin(state.suggested); end(); }
-  else if (event.key === "Escape" && state.asking !== null) send("/answer", { label: null });
+  else if (event.key === "Escape" && state.asking !== null) send("answer", { label: null });
 });
 document.addEventListener("keyup", (event) => { if (/^[1-9]$/.test(event.key)) end(); });
 window.addEventListener("blur", end);
@@ -201,12 +201,12 @@ $("new").addEventListener("submit", async (event) => {
   const label = $("name").value.trim();
   if (!label) return;
   $("name").value = ""; // at once: the next name may be typed before the box has answered
-  const named = await send("/name", { label });
+  const named = await send("name", { label });
   if ($("name").value !== "") return;
   if (named) document.querySelector(`#classes [data-label="${CSS.escape(label)}"]`)?.focus();
   else $("name").value = label;
 });
-$("skip").addEventListener("click", () => send("/answer", { label: null }));
+$("skip").addEventListener("click", () => send("answer", { label: null }));
 
 // The part of the picture that is looked at
 
@@ -254,17 +254,19 @@ $("picture").addEventListener("pointerdown", (down) => {
   };
   const up = () => {
     $("picture").removeEventListener("pointermove", move);
-    if (area && area[2] >= 16 && area[3] >= 16) send("/region", { region: area });
+    if (area && area[2] >= 16 && area[3] >= 16) send("region", { region: area });
     choose(false);
   };
   $("picture").addEventListener("pointermove", move);
   $("picture").addEventListener("lostpointercapture", up, { once: true });
 });
-$("whole").addEventListener("click", () => send("/region", { region: null }));
+$("whole").addEventListener("click", () => send("region", { region: null }));
 
 // The update
 
-const STAGES = ["frames", "replay", "fine-tune", "synthesis", "retrain", "generative update"];
+const STAGES = { // which of the method's six; reading the frames comes before them
+  frames: "", replay: "1", "fine-tune": "2", synthesis: "3 and 4", retrain: "5", "generative update": "6",
+};
 
 function update() {
   const now = state.update;
@@ -279,11 +281,11 @@ function update() {
   $("ready").textContent = running ? "" : state.unfinished ? "An update was interrupted: it goes on where it was." : stored
     ? `${stored} frames are ready to be learnt.` : "Keep frames of something first: at least five of each.";
   if (now === null) { tell("outcome", ""); return; }
-  $("stage").textContent = running ? `Stage ${Math.max(STAGES.indexOf(now.stage), 0) + 1} of 6: ${now.stage}` : "";
+  $("stage").textContent = !running ? "" : STAGES[now.stage] ? `Stage ${STAGES[now.stage]} of 6: ${now.stage}` : now.stage;
   $("left").textContent = running && now.left !== null ? (now.left < 5 ? "a few seconds left" : `${clock(now.left)} left`) : "";
   $("share").hidden = !running;
   $("share").value = now.share;
-  $("losses").replaceChildren(...STAGES.filter((stage) => now.losses[stage]).map((stage) => curve(stage, now.losses[stage])));
+  $("losses").replaceChildren(...Object.keys(STAGES).filter((stage) => now.losses[stage]).map((stage) => curve(stage, now.losses[stage])));
   tell("outcome", {
     "in service": "Learnt: the result is in service.", rejected: `Refused, and the one before serves on: ${now.says}`,
     failed: `It failed, and nothing was changed: ${now.says}`, stopped: "Stopped.",
@@ -306,8 +308,8 @@ function curve(stage, losses) {
   return figure;
 }
 
-$("update").addEventListener("click", () => send("/update"));
-$("stop").addEventListener("click", () => send("/stop"));
+$("update").addEventListener("click", () => send("update"));
+$("stop").addEventListener("click", () => send("stop"));
 
 // What the generation in service learnt
 
@@ -315,7 +317,7 @@ async function result() {
   const key = `${state.generation} ${settled} ${state.update?.outcome}`;
   if (key === shownResult) return;
   shownResult = key;
-  const answer = await fetch("/result").catch(() => null);
+  const answer = await fetch("result").catch(() => null);
   if (!answer?.ok) { shownResult = ""; return; } // asked for again
   const shown = await answer.json();
   $("result").hidden = shown.classes.length === 0;
@@ -339,14 +341,15 @@ async function result() {
   $("back").hidden = shown.parent === null;
   for (const picture of ["generated", "synthesised"]) {
     $(`${picture}-figure`).hidden = !shown[picture];
-    if (shown[picture]) $(picture).src = `/${picture}.png?generation=${state.generation}`;
+    if (shown[picture]) $(picture).src = `${picture}.png?generation=${state.generation}`;
   }
   $("no-pictures").hidden = !shown.features;
 }
 
-$("accept").addEventListener("click", async () => { await send("/accept"); settled += 1; });
+$("accept").addEventListener("click", async () => { await send("accept", { generation: state.generation }); settled += 1; });
 $("back").addEventListener("click", async () => {
-  if (await sure("Go back to the generation before this one?")) { await send("/roll-back"); settled += 1; }
+  const { generation } = state;
+  if (await sure("Go back to the generation before this one?")) { await send("roll-back", { generation }); settled += 1; }
 });
 
 function sure(question) {
@@ -359,7 +362,7 @@ function sure(question) {
 // Frames and history
 
 async function past() {
-  const answer = await fetch("/past").catch(() => null);
+  const answer = await fetch("past").catch(() => null);
   if (!answer?.ok) return;
   const { history, frames } = await answer.json();
   $("history").replaceChildren(...history.map((entry) => {
@@ -376,7 +379,7 @@ async function past() {
     const forget = element("button", "Forget", { type: "button" });
     forget.setAttribute("aria-label", `Forget all frames of ${label}`);
     forget.addEventListener("click", async () => {
-      if (await sure(`Forget all frames of ${label}?`)) { await send("/purge", { label }); past(); }
+      if (await sure(`Forget all frames of ${label}?`)) { await send("purge", { label }); past(); }
     });
     line.append(element("b", label), told.join("; "), forget);
     return line;
@@ -386,7 +389,7 @@ async function past() {
 
 $("frames").addEventListener("toggle", past);
 $("purge-all").addEventListener("click", async () => {
-  if (await sure("Forget all frames on this box?")) { await send("/purge", { label: null }); past(); }
+  if (await sure("Forget all frames on this box?")) { await send("purge", { label: null }); past(); }
 });
 setInterval(() => { if ($("frames").open && !$("sure").open) past(); }, 3000);
 
