@@ -70,7 +70,7 @@ def constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
             values[node.output[0]] = onnx.numpy_helper.to_array(value) if is_tensor else np.asarray(value)
         elif node.op_type in REARRANGING and all(values.get(name, NO_NUMBER).dtype.kind == "i" for name in node.input):
             feeds = {name: values[name] for name in node.input}
-            values[node.output[0]] = np.asarray(ReferenceEvaluator(node).run(None, feeds)[0])
+            values[node.output[0]] = np.asarray(next(iter(ReferenceEvaluator(node).run(None, feeds))))
     return values
 
 
