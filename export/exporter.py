@@ -332,7 +332,7 @@ class _Exporter:
     def check_shapes(self) -> None:
         """The three networks must fit together before anything is exported."""
         n = self.networks
-        for count in (1, 2):
+        for count in (2, 1):
             inputs, code = torch.zeros(count, *n.input_shape), torch.eye(n.slots)[:count]
             require_shape("solver", n.solver, (inputs,), (count, n.slots))
             require_shape("generator", n.generator, (torch.zeros(count, n.noise_size), code), (count, *n.input_shape))

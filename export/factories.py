@@ -63,7 +63,7 @@ def find_callable(factory: str) -> Callable[..., Any]:
     return found
 
 
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_BY_NAME_ALONE = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
 
 
 class IgnoringCode(nn.Module):
@@ -87,7 +87,7 @@ CODE_NAMES = frozenset(("c", "class_code", "code", "codes", "cond", "condition",
 def with_code(network: nn.Module) -> nn.Module:
     """`network` itself if its forward takes a class code after its first input, else one that ignores it."""
     takes = [*inspect.signature(network.forward).parameters.values()][1:2]
-    takes_code = any(p.name in CODE_NAMES or p.default is p.empty for p in takes if p.kind in _POSITIONAL)
+    takes_code = any(p.name in CODE_NAMES or p.default is p.empty for p in takes if p.kind not in _BY_NAME_ALONE)
     return network if takes_code else IgnoringCode(network)
 
 
