@@ -111,4 +111,6 @@ def _roll_back(home: Path, journal: Journal, to: str | None, why: str) -> Genera
         journal.note("rolled back", generation=serving, to=to, why=why)
         probation.begin(home, Standing(to, target.parent, 0, store.KEEP))
         store.put_in_service(home, to)
+    with contextlib.suppress(OSError):  # or the next command does it
+        probation.collect(home, to)
     return target

@@ -8,7 +8,7 @@ import pytest
 
 from reverie.device_runtime import frame_store, installation, purge, sealing, store, transaction
 from reverie.device_runtime.checkpoints import Checkpoints
-from reverie.device_runtime.errors import HomeError
+from reverie.device_runtime.errors import FramesError, HomeError
 from reverie.device_runtime.home import UPDATE
 from reverie.device_runtime.journal import Journal
 
@@ -139,5 +139,5 @@ def test_sealed_frames_that_were_swapped_are_told(bundle, tmp_path, fill):
     with frame_store.opened(tmp_path / "home") as frames:
         first, second = (tmp_path / "home" / frame.file for frame in frames.stored()[:2])
         second.write_bytes(first.read_bytes())
-        with pytest.raises(HomeError, match="was altered or sealed with another key"):
+        with pytest.raises(FramesError, match="was altered or sealed with another key"):
             frames.content(frames.stored()[1])
