@@ -14,7 +14,7 @@ from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.fit import Live
 from reverie.device_runtime.frames import Frames, split
 from reverie.device_runtime.models import Models, run_in_chunks
-from reverie.device_runtime.noise import draw_noise, telling
+from reverie.device_runtime.noise import draw_noise, parted
 from reverie.device_runtime.promotion import Counts, Figures, GeneratorFigures
 from reverie.device_runtime.randomness import rng_for
 from reverie.device_runtime.replay import generate, pool_size
@@ -96,12 +96,8 @@ def _by_class(models: Models, truth: np.ndarray, before: np.ndarray, after: np.n
 def _generator_figures(
     previous: Models, updated: Models, noise: np.ndarray, codes: np.ndarray, inputs: np.ndarray
 ) -> GeneratorFigures:
-    """The same noise through both generators, and noise for the new classes through the updated one.
-
-    Noise that told no time tells the updated one that it is of the pretraining, where the class has come again since.
-    """
-    parted = (previous.times_learnt[codes] == 1) & (updated.times_learnt[codes] > 1)
-    now = generate(updated, telling(noise, np.where(parted, 0, -1)), codes)
+    """The same noise through both generators, `parted` for the updated one, and through that noise for new classes."""
+    now = generate(updated, parted(previous, noise, codes, updated.times_learnt[codes] > 1), codes)
     new = np.arange(len(previous.classes), len(updated.classes))
     new_codes = np.repeat(new, max(1, len(codes) // len(updated.classes)))
     rng = rng_for(updated.manifest.slots, "evaluation: new classes")

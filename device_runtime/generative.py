@@ -21,7 +21,7 @@ from reverie.device_runtime.engine import TrainStep
 from reverie.device_runtime.fit import Live
 from reverie.device_runtime.models import Models, one_hot, run_in_chunks
 from reverie.device_runtime.monitor import Monitor
-from reverie.device_runtime.noise import draw_labels, draw_noise, next_time, noise_of, telling
+from reverie.device_runtime.noise import draw_labels, draw_noise, next_time, noise_of, parted, telling
 from reverie.device_runtime.randomness import rng_for
 from reverie.device_runtime.replay import generate
 from reverie.device_runtime.rows import Rows
@@ -127,8 +127,7 @@ def draw_round(
     moved = known_noise
     if config.anchor > 0:
         noise = telling(noise, next_time(previous, labels))
-        first = np.isin(known_labels, live.labels) & (previous.times_learnt[known_labels] == 1)
-        moved = telling(known_noise, np.where(first, 0, -1))
+        moved = parted(previous, known_noise, known_labels, np.isin(known_labels, live.labels))
     inputs = live.inputs[rows]
     anchor_weight = np.concatenate([config.reconstruction * reconstructs / len(rows), config.anchor * _share(half)])
     return Round(

@@ -162,12 +162,12 @@ class Journal:
         config: str,
         version: str,
         leaving: Iterable[int] = (),
-        set_aside: Iterable[int] = (),
+        aside_before: Iterable[int] = (),
     ) -> None:
         """Note that an update begins; from here on it goes on after a cut.
 
-        Once its result is in service, the stored frames `leaving` are not needed any more, nor those that had been
-        `set_aside`, unless somebody has released them meanwhile.
+        Once its result is in service, the stored frames `leaving` are not needed any more, nor those in `aside_before`,
+        which had been set aside, unless somebody has released them meanwhile.
         """
         values = (parent, generation, frames, config, version, now())
         with self._transaction():
@@ -177,7 +177,7 @@ class Journal:
             )
             marked = "UPDATE frames SET generation = ? WHERE id = ?"
             self._db.executemany(marked, [(generation, at) for at in leaving])
-            self._db.executemany(f"{marked} AND reason IS NOT NULL", [(generation, at) for at in set_aside])
+            self._db.executemany(f"{marked} AND reason IS NOT NULL", [(generation, at) for at in aside_before])
             self._note("update begun", parent=parent, generation=generation, frames=frames)
 
     def attempt(self) -> None:

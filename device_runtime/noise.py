@@ -68,6 +68,14 @@ def next_time(models: Models, labels: np.ndarray) -> np.ndarray:
     return np.where(learnt > 0, _place(learnt, models), -1)
 
 
+def parted(models: Models, noise: np.ndarray, labels: np.ndarray, again: np.ndarray) -> np.ndarray:
+    """`noise` (N, Z) for the codes of `labels` (N,) once those of the classes with `again` (N,) have come again.
+
+    What told no time, since `models` had learnt its class once, tells from then on that it is of the pretraining.
+    """
+    return telling(noise, np.where(again & (models.times_learnt[labels] == 1), 0, -1))
+
+
 def telling(noise: np.ndarray, times: np.ndarray) -> np.ndarray:
     """`noise` (N, Z) whose last values tell `times` (N,); rows of time -1 stay as they are."""
     size = told_by(noise.shape[1])

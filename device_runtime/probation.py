@@ -77,6 +77,12 @@ def read(home: Path, name: str) -> Standing | None:
         return None
 
 
+def is_on_probation(home: Path, name: str) -> bool:
+    """Whether generation `name` must still prove itself."""
+    standing = read(home, name)
+    return standing is not None and standing.on_probation
+
+
 class Probation:
     """Counts for one process that predicts with generation `name`."""
 

@@ -68,9 +68,8 @@ def settle_frames(home: Path, journal: Journal) -> None:
 
     For the command that holds the lock. Raises StorageError.
     """
-    standing, update = probation.read(home, store.current(home)), journal.in_progress()
-    proving = standing is not None and standing.on_probation
-    learnt = _line_of(store.current(home), journal)
+    serving, update = store.current(home), journal.in_progress()
+    proving, learnt = probation.is_on_probation(home, serving), _line_of(serving, journal)
     with journal.changes() as db:
         for (generation,) in journal.rows("SELECT DISTINCT generation FROM frames WHERE generation IS NOT NULL"):
             if update is not None and generation == update.generation:

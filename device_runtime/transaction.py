@@ -298,9 +298,8 @@ def _finish(home: Path, journal: Journal, update: Update, keep: int) -> Generati
         with disk.storage_errors(home):
             store.put_in_service(home, update.parent)
         raise
-    standing = probation.read(home, generation.name)
-    on_probation = standing is not None and standing.on_probation
-    _leave(home, journal, IN_SERVICE, "", None if on_probation else keep, summary(report))
+    retired_to = None if probation.is_on_probation(home, generation.name) else keep
+    _leave(home, journal, IN_SERVICE, "", retired_to, summary(report))
     return generation
 
 

@@ -24,10 +24,10 @@ def blocked(model: onnx.ModelProto, block: int) -> onnx.ModelProto:
     """A copy of `model` whose convolutions and poolings run in the blocked layout, with `block` channels a block."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    shapes = Known(model).shapes
-    lower(result, Blocked(block).rules(), f"blocked{block}")
+    known = Known(result)
+    lower(result, Blocked(block).rules(), f"blocked{block}", known)
     same = _without_identities(result.graph)
-    shapes |= {name: shapes[output] for output, name in same.items() if output in shapes}
+    shapes = known.shapes | {name: known.shapes[output] for output, name in same.items() if output in known.shapes}
     _Layouts(result.graph, shapes).carry_on()
     if DOMAIN not in {opset.domain for opset in result.opset_import}:
         result.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))

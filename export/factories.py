@@ -63,9 +63,6 @@ def find_callable(factory: str) -> Callable[..., Any]:
     return found
 
 
-_BY_NAME_ALONE = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
-
-
 class IgnoringCode(nn.Module):
     """A generator or discriminator without class code, with the code as an input that it does not use."""
 
@@ -82,6 +79,7 @@ class IgnoringCode(nn.Module):
 
 CODE_NAMES = frozenset(("c", "class_code", "code", "codes", "cond", "condition", "label", "labels", "y"))
 """Of a second input that may be left out, by which it is known to be the class code."""
+_BY_NAME_ALONE = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
 
 
 def with_code(network: nn.Module) -> nn.Module:

@@ -55,7 +55,6 @@ class Known:
                 self.consumers.setdefault(name, []).append(node)
 
 
-NO_NUMBER = np.empty(0)
 REARRANGING = frozenset(("Cast", "Concat", "Reshape", "Squeeze", "Unsqueeze"))
 """What torch puts between a Constant and the node that takes it as axes, steps or sizes."""
 
@@ -68,8 +67,10 @@ def constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
             value = onnx.helper.get_attribute_value(node.attribute[0])
             is_tensor = isinstance(value, onnx.TensorProto)
             values[node.output[0]] = onnx.numpy_helper.to_array(value) if is_tensor else np.asarray(value)
-        elif node.op_type in REARRANGING and all(values.get(name, NO_NUMBER).dtype.kind == "i" for name in node.input):
+        elif node.op_type in REARRANGING and values.keys() >= {*node.input}:
             feeds = {name: values[name] for name in node.input}
+            if any(value.dtype.kind != "i" for value in feeds.values()):
+                continue
             values[node.output[0]] = np.asarray(next(iter(ReferenceEvaluator(node).run(None, feeds))))
     return values
 
@@ -146,12 +147,15 @@ class Site:
         return self.nodes
 
 
-def lower(model: onnx.ModelProto, rules: Mapping[str, Rule], name: str = "lowered") -> dict[str, str]:
+def lower(
+    model: onnx.ModelProto, rules: Mapping[str, Rule], name: str = "lowered", known: Known | None = None
+) -> dict[str, str]:
     """Rewrite `model` in place; returns why for each node, by its first output, that its rule does not cover.
 
-    `name`, another one for each time that a model is rewritten, begins the names of the new values.
+    `name`, another one for each time that a model is rewritten, begins the names of the new values. `known` is of
+    `model`, where that was found out already.
     """
-    known = Known(model)
+    known = known or Known(model)
     kept: dict[str, str] = {}
     nodes: list[NodeProto] = []
     for number, node in enumerate(model.graph.node):

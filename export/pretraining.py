@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,10 @@ def pretrain_folder(
     found = find_historical(images, size, stated, order)
     compared = {"preprocessing": compare_with_callable(found.how, *compare)} if compare else {}
     if backbone_until is not None and solver is not None:
-        return _pretrain_on_features(found, output, config, progress, solver, solver_weights, backbone_until, compared)
+        with new_folder(output):
+            return _pretrain_on_features(
+                found, output, config, progress, solver, solver_weights, backbone_until, compared
+            )
     return pretrain_arrays(
         np.concatenate(list(read_images(found))),
         found.labels,
@@ -101,7 +105,8 @@ def pretrain_arrays(
     require_shape("solver", built["solver"], (torch.zeros(2, *shape),), (2, len(classes)))
     trained = _take_weights(built["solver"], solver_weights)
     described = Pretrained(classes, shape, how, factories, {}, measured=measured_before or {})
-    return _train_and_save(built, inputs, labels, described, output, config, progress, train_the_solver=not trained)
+    with new_folder(output):
+        return _train_and_save(built, inputs, labels, described, output, config, progress, train_the_solver=not trained)
 
 
 def _pretrain_on_features(
@@ -115,8 +120,6 @@ def _pretrain_on_features(
     measured_before: Mapping[str, Any],
 ) -> Pretrained:
     """Compute the features of all images once, and pretrain what is behind the cut on them."""
-    make_folder(output)
-    output.rmdir()  # it can be written, which is good to know before the features are computed
     torch.manual_seed(config.seed)
     factories = REFERENCE_ON_FEATURES | {"solver": solver}
     how, classes = historical.how, len(historical.classes)
@@ -175,26 +178,27 @@ def _train_and_save(
     train_the_solver: bool,
     whole: nn.Module | None = None,
 ) -> Pretrained:
-    """Train the networks on `inputs` and write them; of a solver that was cut from `whole`, all of that is written."""
-    make_folder(output)
-    try:
-        networks = (built["solver"], built["generator"], built["discriminator"])
-        generator, measured = pretrain(networks, inputs, labels, config, progress, train_the_solver)
-        if whole is not None:
-            whole.load_state_dict(built["solver"].state_dict(), strict=False)
-        figures: dict[str, Any] = measured._asdict()
-        described = replace(described, measured=figures | {"seed": config.seed} | dict(described.measured))
-        saved = {"generator": generator} | ({} if whole is None else {"solver": whole})
-        save_pretrained(output, built | saved, described)
-    except BaseException:
-        shutil.rmtree(output, ignore_errors=True)
-        raise
+    """Train the networks and fill `output`; of a solver that was cut from `whole`, all of that is written."""
+    networks = (built["solver"], built["generator"], built["discriminator"])
+    generator, measured = pretrain(networks, inputs, labels, config, progress, train_the_solver)
+    if whole is not None:
+        whole.load_state_dict(built["solver"].state_dict(), strict=False)
+    figures: dict[str, Any] = measured._asdict()
+    described = replace(described, measured=figures | {"seed": config.seed} | dict(described.measured))
+    saved = {"generator": generator} | ({} if whole is None else {"solver": whole})
+    save_pretrained(output, built | saved, described)
     return replace(described, weights={name: output / f"{name}.safetensors" for name in MODELS})
 
 
-def make_folder(folder: Path) -> None:
-    """Make a new folder before hours of work that would end in it. Raises ExportError."""
+@contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Make a folder before hours of work that end in it; it is removed if that fails. Raises ExportError."""
     try:
         folder.mkdir(parents=True)
     except OSError as error:
         raise ExportError(f"cannot write {folder} ({error.strerror}): choose another --output") from error
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

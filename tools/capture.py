@@ -166,9 +166,8 @@ class _Ended:
 def _wait(session: Session, patience: float, ended: _Ended) -> None:
     """Until as many frames are stored as were wanted, or no more will come; then until the update is done.
 
-    Seconds without one that can be kept end the `patience`.
-
-    Raises BrokenPipeError, OSError if whoever was told of the frames has gone.
+    Raises FramesError after so many seconds of `patience` without a frame that can be kept; BrokenPipeError, OSError if
+    whoever was told of the frames has gone.
     """
     from reverie.device_runtime.errors import FramesError
 

@@ -156,13 +156,12 @@ def _result(home: Path) -> dict[str, Any]:
     """What the generation in service learnt."""
     generation = store.read_generation(home)
     report = store.read_report(home, generation.name) or {}
-    standing = probation.read(home, generation.name)
     features = read_manifest(home / "bundles" / generation.bundle, generation.bundle).backbone is not None
     return {
         "classes": [{name: row[name] for name in ("label", "before", "after")} for row in report.get("classes", [])],
         "agreement": report.get("agreement"),
         "parent": generation.parent,
-        "on_probation": standing is not None and standing.on_probation,
+        "on_probation": probation.is_on_probation(home, generation.name),
         "features": features,
         "generated": not features,
         "synthesised": SYNTHESISED in generation.files,

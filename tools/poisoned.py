@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from reverie.device_runtime import installation, store, transaction
+from reverie.device_runtime import disk, installation, store, transaction
 from reverie.device_runtime.images import read_image
 from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.models import Models
@@ -75,11 +74,8 @@ def run_case(bundle: Path, frames: Path, images: Path, work: Path, case: str, se
     where = work / f"{case.replace(' ', '-').replace('%', 'percent')}-{seed}"
     home = where / "home"
     if not (where / "frames").exists():
-        partial = where / "frames.partial"
-        if partial.exists():
-            shutil.rmtree(partial)
-        poison(frames, partial, case, seed)
-        partial.rename(where / "frames")
+        where.mkdir(parents=True, exist_ok=True)
+        disk.write_whole(where / "frames", lambda folder: poison(frames, folder, case, seed))
     if not (home / "home.json").exists():
         installation.install(bundle, home)
     updates, _ = transaction.look(home)

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from served import inherited
+from served import RUN, inherited
 from waiting import PATIENCE
 
 from reverie.device_runtime import home as home_module
@@ -19,12 +19,6 @@ from reverie.device_runtime.home import locked
 from reverie.device_runtime.inputs import InputMaker
 
 pytestmark = pytest.mark.usefixtures("anything_serves")
-
-# Ctrl-C as on a terminal, also where the tests run in the background and inherit that it is ignored.
-RUN = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from reverie.tools.cli import main; main()"
-)
 
 
 @pytest.fixture
