@@ -59,10 +59,11 @@ def pretrain_folder(
     found = find_historical(images, size, stated, order)
     compared = {"preprocessing": compare_with_callable(found.how, *compare)} if compare else {}
     if backbone_until is not None and solver is not None:
-        with new_folder(output):
-            return _pretrain_on_features(
-                found, output, config, progress, solver, solver_weights, backbone_until, compared
+        with new_folder(output) as work:
+            done = _pretrain_on_features(
+                found, work, config, progress, solver, solver_weights, backbone_until, compared
             )
+        return _placed(done, output)
     return pretrain_arrays(
         np.concatenate(list(read_images(found))),
         found.labels,
@@ -105,8 +106,9 @@ def pretrain_arrays(
     require_shape("solver", built["solver"], (torch.zeros(2, *shape),), (2, len(classes)))
     trained = _take_weights(built["solver"], solver_weights)
     described = Pretrained(classes, shape, how, factories, {}, measured=measured_before or {})
-    with new_folder(output):
-        return _train_and_save(built, inputs, labels, described, output, config, progress, train_the_solver=not trained)
+    with new_folder(output) as work:
+        done = _train_and_save(built, inputs, labels, described, work, config, progress, train_the_solver=not trained)
+    return _placed(done, output)
 
 
 def _pretrain_on_features(
@@ -187,18 +189,27 @@ def _train_and_save(
     described = replace(described, measured=figures | {"seed": config.seed} | dict(described.measured))
     saved = {"generator": generator} | ({} if whole is None else {"solver": whole})
     save_pretrained(output, built | saved, described)
-    return replace(described, weights={name: output / f"{name}.safetensors" for name in MODELS})
+    return described
+
+
+def _placed(done: Pretrained, folder: Path) -> Pretrained:
+    return replace(done, weights={name: folder / f"{name}.safetensors" for name in MODELS})
 
 
 @contextmanager
-def new_folder(folder: Path) -> Iterator[None]:
-    """Make a folder before hours of work that end in it; it is removed if that fails. Raises ExportError."""
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder before hours of work that end in it; it gets the name `folder` when they are done.
+
+    It is removed if they fail, and by the next attempt if they are cut off. Raises ExportError.
+    """
+    work = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(work, ignore_errors=True)
     try:
-        folder.mkdir(parents=True)
+        work.mkdir(parents=True)
     except OSError as error:
         raise ExportError(f"cannot write {folder} ({error.strerror}): choose another --output") from error
     try:
-        yield
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        yield work
+        work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

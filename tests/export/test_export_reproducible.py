@@ -59,14 +59,14 @@ def test_what_the_networks_measured_is_kept_in_the_manifest(exported):
 def pretrained(tmp_path_factory):
     """seed → folder of a short pretraining on the same few images."""
 
-    def run(seed):
+    def run(seed, folder=None, progress=lambda *_: None):
         rng = np.random.default_rng(0)
         labels = np.arange(24) % 3
         inputs = rng.uniform(-1, 1, (24, 1, 8, 8)).astype(np.float32) * (0.2 + 0.3 * labels[:, None, None, None])
-        folder = tmp_path_factory.mktemp("pretrained") / "out"
+        folder = folder or tmp_path_factory.mktemp("pretrained") / "out"
         config = PretrainConfig(seed=seed, solver_epochs=3, solver_batch=8, gan_steps=4, gan_batch=8)
         how = Preprocessing(8, 8, "grey")
-        pretrain_arrays(inputs.astype(np.float32), labels, ("a", "b", "c"), how, folder, config, lambda *_: None)
+        pretrain_arrays(inputs.astype(np.float32), labels, ("a", "b", "c"), how, folder, config, progress)
         return folder
 
     return run
@@ -80,6 +80,19 @@ def test_pretraining_twice_with_the_same_seed_gives_identical_weights(pretrained
         trained = [n for n in ours if n.endswith("weight")]
         assert trained
         assert all(not ours[n].equal(theirs[n]) for n in trained)
+
+
+def test_what_is_pretrained_appears_when_it_is_whole_and_takes_the_place_of_an_attempt_that_was_cut_off(
+    pretrained, tmp_path
+):
+    folder, leftover = tmp_path / "out", tmp_path / ".out.partial"
+    leftover.mkdir()
+    (leftover / "solver.safetensors").write_bytes(b"half")
+    seen = []
+    pretrained(5, folder, lambda *_: seen.append(folder.exists()))
+    assert seen
+    assert not any(seen)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_the_example_networks_of_these_tests_are_the_same_each_time():
