@@ -92,7 +92,7 @@ def _final(form: str, group: list[Run]) -> list[str]:
         _with_error([100 * run.overall(last) for run in group]),
         _with_error([100 * run.old(last) for run in group]),
         _with_error([100 * run.matrix[last][-1] for run in group]),
-        _percent([min(run.by_class) for run in group if run.by_class]),
+        _percent([min(run.by_class) for run in group]) if all(run.by_class for run in group) else "",
     ]
 
 
@@ -113,9 +113,9 @@ def _costs(form: str, group: list[Run]) -> list[str]:
     steps = [count for run in group for count in run.steps]
     return [
         form,
-        _percent([run.agreement[-1] for run in group if run.agreement]),
+        _percent([run.agreement[-1] for run in group]) if all(run.agreement for run in group) else "",
         f"{min(shares):.2f}-{max(shares):.2f}" if shares else "",
-        f"{np.mean(steps):.0f}" if steps else "",
+        f"{np.mean(steps):.0f}" if all(run.steps for run in group) else "",
         f"{np.mean([run.seconds for run in group]):.0f}",
         f"{max(max(run.peak_bytes) for run in group) / 1e6:.0f}",
     ]

@@ -133,6 +133,14 @@ def test_the_page_shows_each_data_set_and_protocol_with_its_own_tables():
     assert page(runs).count("<table") == 2 * 6
 
 
+def test_a_figure_that_not_every_seed_has_is_left_out():
+    known = {"by_class": [0.5, 0.4, 0.9], "steps": [700, 900], "agreement": [0.99, 0.98]}
+    both = as_markdown([run(**known), run(seed=1, **known | {"by_class": [0.8, 0.6, 0.7]})])
+    assert len(re.findall(r" 50.0 \|$|\| 98.0 \|  \| 800 \|", both, re.MULTILINE)) == 2
+    one = as_markdown([run(**known), run(seed=1)])
+    assert not re.findall(r" [45]0.0 \|$|\| 98.0 \||\| 800 \|", one, re.MULTILINE)
+
+
 def test_no_confusion_is_told_where_no_class_is_new():
     lines = as_markdown([run(confused=[[0.0, 0.0], [0.0, 0.0]]), run(protocol="q", confused=[[1.0, 0.0]])]).splitlines()
     told = [line.split("|")[-3:-1] for line in lines if line.startswith("| none | 74.33 |")]
