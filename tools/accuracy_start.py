@@ -100,8 +100,8 @@ def begin_with_files(
     steps = PROTOCOLS[protocol](train, test, seed)
     about = scored_on(dataset, validation, generator)
     networks = {**GENERATORS[generator], **({"solver": steps.solver} if steps.solver else {})}
-    pretrained = _place(cache or scratch, about, steps.pretraining, seed, _digest((networks, steps.solver_steps)))
-    apart(_pretrain_arrays, steps._replace(updates=[], tests=[]), pretrained, seed, networks)
+    beginning = _Beginning(cache or scratch, about, steps.pretraining, seed)
+    pretrained = apart(_pretrain_arrays, steps._replace(updates=[], tests=[]), beginning, networks)
     return Measured(about, protocol, seed, steps, _installed(pretrained, steps.slots, scratch), pretrained)
 
 
@@ -129,8 +129,7 @@ def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed
             (history / names[slot] / f"{number:06d}{file.suffix}").symlink_to(file.resolve())
     about = scored_on(own.folder.resolve().name, validation)
     settings = own.digest()
-    pretrained = _place(cache or scratch, about, "product", seed, settings)
-    apart(_pretrain_folder, own, history, pretrained, seed)
+    pretrained = apart(_pretrain_folder, own, history, _Beginning(cache or scratch, about, "product", seed), settings)
     start = _installed(pretrained, len(names), scratch)
     make = InputMaker(start.folder, start.manifest)
 
@@ -143,9 +142,17 @@ def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed
     return Measured(about, "product", seed, steps, start, pretrained, settings)
 
 
-def _place(folder: Path, about: str, pretraining: str, seed: int, settings: str) -> Path:
-    """Where the pretrained models are kept. Other `settings` have another place, so that none are taken for others."""
-    return folder / f"{about.replace(' ', '-')}-{pretraining}-{seed}-{settings}"
+class _Beginning(NamedTuple):
+    """Which pretrained models are wanted, and the folder in which those are kept."""
+
+    cache: Path
+    about: str
+    pretraining: str
+    seed: int
+
+    def place(self, *settings: object) -> Path:
+        """Where the models are kept. Other `settings` have another place, so that none are taken for others."""
+        return self.cache / f"{self.about.replace(' ', '-')}-{self.pretraining}-{self.seed}-{_digest(settings)}"
 
 
 def _digest(settings: object) -> str:
@@ -166,40 +173,43 @@ def _export(pretrained: Path, bundle: Path, slots: int) -> None:
     export_bundle(networks, bundle, lambda _: None)
 
 
-def _pretrain_arrays(steps: Protocol, pretrained: Path, seed: int, networks: Mapping[str, str]) -> None:
-    """Pretrain `networks` on the history of `steps`, unless that is done."""
+def _pretrain_arrays(steps: Protocol, beginning: _Beginning, networks: Mapping[str, str]) -> Path:
+    """Pretrain `networks` on the history of `steps`, unless that is done. Returns the folder."""
     from reverie.device_runtime.preprocess import Preprocessing
     from reverie.export.pretrain import PretrainConfig
     from reverie.export.pretraining import pretrain_arrays
 
-    if pretrained.exists():
-        return
     inputs, labels = steps.history
     classes = tuple(str(c) for c in np.unique(labels))
-    config = PretrainConfig(seed=seed)
+    config = PretrainConfig(seed=beginning.seed)
     if steps.solver_steps is not None:
         batches = len(labels) / config.solver_batch
         config = dataclasses.replace(config, solver_epochs=math.ceil(steps.solver_steps / batches))
     how = Preprocessing(28, 28, "grey")
-    pretrain_arrays(inputs, labels, classes, how, pretrained, config, lambda *_: None, networks)
+    pretrained = beginning.place(sorted(networks.items()), config)
+    if not pretrained.exists():
+        pretrain_arrays(inputs, labels, classes, how, pretrained, config, lambda *_: None, networks)
+    return pretrained
 
 
-def _pretrain_folder(own: OwnImages, history: Path, pretrained: Path, seed: int) -> None:
-    """Pretrain on the folder `history`, unless that is done."""
+def _pretrain_folder(own: OwnImages, history: Path, beginning: _Beginning, settings: str) -> Path:
+    """Pretrain on the folder `history`, unless that is done. Returns the folder."""
     from reverie.export.pretrain import PretrainConfig
     from reverie.export.pretraining import pretrain_folder
 
-    if pretrained.exists():
-        return
-    pretrain_folder(
-        history,
-        pretrained,
-        PretrainConfig(seed=seed, solver_epochs=own.solver_epochs, gan_steps=own.gan_steps),
-        lambda *_: None,
-        size=own.size,
-        solver=own.solver,
-        solver_weights=own.solver_weights,
-        stated=own.stated,
-        compare=own.compare,
-        backbone_until=own.backbone_until,
-    )
+    config = PretrainConfig(seed=beginning.seed, solver_epochs=own.solver_epochs, gan_steps=own.gan_steps)
+    pretrained = beginning.place(settings, config)
+    if not pretrained.exists():
+        pretrain_folder(
+            history,
+            pretrained,
+            config,
+            lambda *_: None,
+            size=own.size,
+            solver=own.solver,
+            solver_weights=own.solver_weights,
+            stated=own.stated,
+            compare=own.compare,
+            backbone_until=own.backbone_until,
+        )
+    return pretrained

@@ -115,6 +115,23 @@ def test_other_images_or_options_are_another_measurement(pictures, reverie):
     assert "figures.json holds runs of pictures with other images or options" in finished.err
 
 
+def test_a_cache_gives_what_was_pretrained_to_the_same_options_alone(pictures, tmp_path):
+    cache, asked = tmp_path / "cache", own(pictures)
+
+    def begun(name, own):
+        (tmp_path / name).mkdir()
+        return begin_with_folder(own, False, cache, 0, tmp_path / name).pretrained
+
+    first = begun("first", asked)
+    assert first.parent == cache
+    written = (first / "solver.safetensors").stat()
+    assert begun("again", asked) == first
+    assert (first / "solver.safetensors").stat() == written
+    other = begun("other", asked._replace(gan_steps=3))
+    assert other != first
+    assert (other / "solver.safetensors").is_file()
+
+
 def test_either_files_or_a_folder_are_measured(reverie):
     for given in ((), ("--data", "a", "--images", "b")):
         finished = reverie("bench", "accuracy", *given)
