@@ -11,6 +11,8 @@ from reverie.tools.results import Run
 
 ACROSS = 3
 """Heat maps beside each other."""
+NAME_HEIGHT = 0.2
+"""Inches for each name beside the lines of a plot."""
 EMPHASISED = {"default": (AFTER, "-", 2.2), "joint": ("black", ":", 1.2), "none": (BEFORE, ":", 1.2)}
 
 
@@ -43,7 +45,7 @@ def matrices(forms: dict[str, list[Run]]) -> str:
 def so_far(forms: dict[str, list[Run]]) -> str:
     """Accuracy on all tasks so far after each update, with its standard error over seeds."""
     with drawing():
-        figure = new_figure(3.0)
+        figure = new_figure(max(3.0, NAME_HEIGHT * len(forms)))
         axes = figure.subplots()
         shades = np.linspace(0.25, 0.75, max(len(forms), 2))
         named: list[tuple[float, str]] = []
@@ -65,10 +67,13 @@ def so_far(forms: dict[str, list[Run]]) -> str:
 
 
 def _name(axes: Axes, named: list[tuple[float, str]], at: float) -> None:
-    """Write each name beside the end of its line, moved up where it would cover the one below."""
+    """Write each name beside the end of its line, moved where it would cover another, and never out of the picture."""
     low, high = axes.get_ylim()
-    apart = (high - low) / 16
-    below = -np.inf
-    for value, name in sorted(named):
-        below = max(value, below + apart)
-        axes.text(at, below, f"  {name}", va="center")
+    apart = (high - low) / max(16, len(named))
+    places: list[float] = []
+    for value, _ in sorted(named):
+        places.append(max(value, places[-1] + apart) if places else value)
+    above = high + apart
+    for place, (_, name) in zip(reversed(places), sorted(named, reverse=True), strict=True):
+        above = min(place, above - apart)
+        axes.text(at, above, f"  {name}", va="center")

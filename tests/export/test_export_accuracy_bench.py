@@ -133,6 +133,14 @@ def test_the_page_shows_each_data_set_and_protocol_with_its_own_tables():
     assert page(runs).count("<table") == 2 * 6
 
 
+def test_the_page_has_room_for_the_names_of_many_forms():
+    many = [run(form=f"row {at}", matrix=[[0.9], [0.6, 0.8], [0.5, 0.9, 1.0 - at / 1e4]]) for at in range(34)]
+    heights = [float(found) for found in re.findall(r'<svg[^>]* height="([\d.]+)pt"', page(many))]
+    few = [float(found) for found in re.findall(r'<svg[^>]* height="([\d.]+)pt"', page(many[:3]))]
+    assert len(heights) == len(few) == 2
+    assert all(high > 2 * low for high, low in zip(heights, few, strict=True))
+
+
 def test_a_figure_that_not_every_seed_has_is_left_out():
     known = {"by_class": [0.5, 0.4, 0.9], "steps": [700, 900], "agreement": [0.99, 0.98]}
     both = as_markdown([run(**known), run(seed=1, **known | {"by_class": [0.8, 0.6, 0.7]})])
