@@ -13,6 +13,9 @@ ACROSS = 3
 """Heat maps beside each other."""
 NAME_HEIGHT = 0.2
 """Inches for each name beside the lines of a plot."""
+NAME_GAP = 0.08
+"""Between the end of a line and its name, in parts of the width of all lines."""
+LEADER = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 1}
 EMPHASISED = {"default": (AFTER, "-", 2.2), "joint": ("black", ":", 1.2), "none": (BEFORE, ":", 1.2)}
 
 
@@ -67,13 +70,16 @@ def so_far(forms: dict[str, list[Run]]) -> str:
 
 
 def _name(axes: Axes, named: list[tuple[float, str]], at: float) -> None:
-    """Write each name beside the end of its line, moved where it would cover another, and never out of the picture."""
+    """Write each name beside the end of its line, moved where it would cover another, and never out of the picture.
+
+    A thin line leads from the end of each line to its name.
+    """
     low, high = axes.get_ylim()
     apart = (high - low) / max(16, len(named))
     places: list[float] = []
     for value, _ in sorted(named):
         places.append(max(value, places[-1] + apart) if places else value)
-    above = high + apart
-    for place, (_, name) in zip(reversed(places), sorted(named, reverse=True), strict=True):
+    above = high + apart / 2
+    for place, (value, name) in zip(reversed(places), sorted(named, reverse=True), strict=True):
         above = min(place, above - apart)
-        axes.text(at, above, f"  {name}", va="center")
+        axes.annotate(name, (at, value), (at + NAME_GAP * at, above), va="center", arrowprops=LEADER)
