@@ -17,6 +17,7 @@ from reverie.device_runtime import installation, store
 from reverie.device_runtime.frames import label_files
 from reverie.device_runtime.inputs import InputMaker
 from reverie.device_runtime.models import Models
+from reverie.tools.options import GAN_STEPS
 from reverie.tools.protocols import PROTOCOLS, Protocol, Samples, product_tasks, read_idx, validation_split
 
 GENERATORS: Mapping[str, Mapping[str, str]] = {
@@ -49,10 +50,27 @@ class Measured:
     """As in Run."""
 
 
+class IdxImages(NamedTuple):
+    """A data set in files of MNIST's format, and how what generates is pretrained on it."""
+
+    data: Path
+    dataset: str
+    validation: bool
+    generator: str
+    gan_steps: int
+
+    def name(self) -> str:
+        """Of the data set in a Run."""
+        generator = "" if self.generator == "reference" else f"{self.generator} generator"
+        steps = "" if self.gan_steps == GAN_STEPS else f"{self.gan_steps} GAN steps"
+        return _scored_on(self.dataset, self.validation, generator, steps)
+
+
 class OwnImages(NamedTuple):
     """A folder of class-named folders, and how `reverie pretrain` takes it."""
 
     folder: Path
+    validation: bool
     size: tuple[int, ...] | None
     solver: str | None
     solver_weights: Path | None
@@ -62,6 +80,10 @@ class OwnImages(NamedTuple):
     stated: Mapping[str, Any]
     compare: tuple[str, Path] | None
 
+    def name(self) -> str:
+        """Of the data set in a Run."""
+        return _scored_on(self.folder.resolve().name, self.validation)
+
     def digest(self) -> str:
         """Of the images and of all else; others begin with other networks and give other figures."""
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
@@ -69,10 +91,9 @@ class OwnImages(NamedTuple):
         return _digest((self._replace(folder=self.folder.resolve()), listed))
 
 
-def scored_on(dataset: str, validation: bool, generator: str = "reference") -> str:
-    """Name of the data set in a Run, so that figures on validation images or with another generator are told apart."""
-    words = (dataset, "validation" if validation else "", "" if generator == "reference" else f"{generator} generator")
-    return " ".join(filter(None, words))
+def _scored_on(dataset: str, validation: bool, *more: str) -> str:
+    """So that figures on validation images, or of what was pretrained otherwise, are told apart."""
+    return " ".join(filter(None, (dataset, "validation" if validation else "", *more)))
 
 
 def apart(does: Callable[..., Result], *arguments: object) -> Result:
@@ -81,31 +102,22 @@ def apart(does: Callable[..., Result], *arguments: object) -> Result:
         return pool.submit(does, *arguments).result()
 
 
-def begin_with_files(
-    data: Path,
-    dataset: str,
-    protocol: str,
-    validation: bool,
-    generator: str,
-    cache: Path | None,
-    seed: int,
-    scratch: Path,
-) -> Measured:
+def begin_with_files(files: IdxImages, protocol: str, cache: Path | None, seed: int, scratch: Path) -> Measured:
     """On files of MNIST's format. No test image reaches training or a choice of settings."""
-    train = read_idx(data / dataset, "train")
-    if validation:
+    train = read_idx(files.data / files.dataset, "train")
+    if files.validation:
         train, test = validation_split(train)
     else:
-        test = read_idx(data / dataset, "t10k")
+        test = read_idx(files.data / files.dataset, "t10k")
     steps = PROTOCOLS[protocol](train, test, seed)
-    about = scored_on(dataset, validation, generator)
-    networks = {**GENERATORS[generator], **({"solver": steps.solver} if steps.solver else {})}
-    beginning = _Beginning(cache or scratch, about, steps.pretraining, seed)
-    pretrained = apart(_pretrain_arrays, steps._replace(updates=[], tests=[]), beginning, networks)
-    return Measured(about, protocol, seed, steps, _installed(pretrained, steps.slots, scratch), pretrained)
+    networks = {**GENERATORS[files.generator], **({"solver": steps.solver} if steps.solver else {})}
+    beginning = _Beginning(cache or scratch, files.name(), steps.pretraining, seed)
+    history = steps._replace(updates=[], tests=[])
+    pretrained = apart(_pretrain_arrays, history, beginning, networks, files.gan_steps)
+    return Measured(files.name(), protocol, seed, steps, _installed(pretrained, steps.slots, scratch), pretrained)
 
 
-def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed: int, scratch: Path) -> Measured:
+def begin_with_folder(own: OwnImages, cache: Path | None, seed: int, scratch: Path) -> Measured:
     """`product` on images of one's own: three fifths of the classes are pretrained, then two updates bring the others.
 
     A share of each class's images is tested. Raises FramesError, ExportError.
@@ -118,7 +130,7 @@ def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed
         shuffled = np.random.default_rng([seed, slot]).permutation(len(files))
         order = [own.folder / label / files[at] for at in shuffled]
         tested = max(1, round(TESTED * len(order)))
-        if validation:
+        if own.validation:
             order = order[tested:]
         test.append(order[:tested])
         train.append(order[tested:])
@@ -127,9 +139,9 @@ def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed
         (history / names[slot]).mkdir(parents=True)
         for number, file in enumerate(train[slot]):
             (history / names[slot] / f"{number:06d}{file.suffix}").symlink_to(file.resolve())
-    about = scored_on(own.folder.resolve().name, validation)
     settings = own.digest()
-    pretrained = apart(_pretrain_folder, own, history, _Beginning(cache or scratch, about, "product", seed), settings)
+    beginning = _Beginning(cache or scratch, own.name(), "product", seed)
+    pretrained = apart(_pretrain_folder, own, history, beginning, settings)
     start = _installed(pretrained, len(names), scratch)
     make = InputMaker(start.folder, start.manifest)
 
@@ -139,7 +151,7 @@ def begin_with_folder(own: OwnImages, validation: bool, cache: Path | None, seed
 
     learnt = [samples(train, task) for task in tasks]
     steps = Protocol(learnt[0], learnt[1:], [samples(test, task) for task in tasks], len(names), names=names)
-    return Measured(about, "product", seed, steps, start, pretrained, settings)
+    return Measured(own.name(), "product", seed, steps, start, pretrained, settings)
 
 
 class _Beginning(NamedTuple):
@@ -173,7 +185,7 @@ def _export(pretrained: Path, bundle: Path, slots: int) -> None:
     export_bundle(networks, bundle, lambda _: None)
 
 
-def _pretrain_arrays(steps: Protocol, beginning: _Beginning, networks: Mapping[str, str]) -> Path:
+def _pretrain_arrays(steps: Protocol, beginning: _Beginning, networks: Mapping[str, str], gan_steps: int) -> Path:
     """Pretrain `networks` on the history of `steps`, unless that is done. Returns the folder."""
     from reverie.device_runtime.preprocess import Preprocessing
     from reverie.export.pretrain import PretrainConfig
@@ -181,7 +193,7 @@ def _pretrain_arrays(steps: Protocol, beginning: _Beginning, networks: Mapping[s
 
     inputs, labels = steps.history
     classes = tuple(str(c) for c in np.unique(labels))
-    config = PretrainConfig(seed=beginning.seed)
+    config = PretrainConfig(seed=beginning.seed, gan_steps=gan_steps)
     if steps.solver_steps is not None:
         batches = len(labels) / config.solver_batch
         config = dataclasses.replace(config, solver_epochs=math.ceil(steps.solver_steps / batches))

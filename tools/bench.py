@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from reverie.tools.forms import ABLATIONS, all_forms
-from reverie.tools.options import STATED, dimensions, json_option, preprocessing_options, seed_option
+from reverie.tools.options import STATED, dimensions, gan_steps_option, json_option, preprocessing_options, seed_option
 from reverie.tools.output_file import replace_output
 
 SIZES = ("28x28 reference", "64x64 MobileNetV2", "EfficientNet-Lite0 head")
@@ -26,7 +26,7 @@ PROTOCOLS = ("product", "shift", "split-class", "split-domain", "one-by-one")
 GENERATORS = ("reference", "linear", "transposed", "unconditional")
 FOR_DATA = ("datasets", "protocols", "generator")
 FOR_IMAGES = (
-    *("size", "solver", "solver_weights", "backbone_until", "solver_epochs", "gan_steps"),
+    *("size", "solver", "solver_weights", "backbone_until", "solver_epochs"),
     *(*STATED, "preprocess_with", "photos"),
 )
 """Parameters of `accuracy` that mean nothing for the other kind of images."""
@@ -52,7 +52,6 @@ def command() -> None:
 @click.option("--solver-weights", type=click.Path(path_type=Path))
 @click.option("--backbone-until", metavar="MODULE.PATH")
 @click.option("--solver-epochs", default=8, show_default=True, type=click.IntRange(1))
-@click.option("--gan-steps", default=4000, show_default=True, type=click.IntRange(1))
 @preprocessing_options
 @click.option(
     "--form",
@@ -66,6 +65,7 @@ def command() -> None:
 @click.option(
     "--generator", default="reference", show_default=True, type=click.Choice(GENERATORS), help="Networks that generate."
 )
+@gan_steps_option
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--first-seed", default=0, show_default=True, help="To spread seeds over processes or machines.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep pretrained models here and use them again.")
@@ -82,6 +82,7 @@ def accuracy_command(
     forms: tuple[str, ...],
     ablations: tuple[str, ...],
     generator: str,
+    gan_steps: int,
     seeds: int,
     first_seed: int,
     cache: Path | None,
@@ -93,7 +94,7 @@ def accuracy_command(
     """Learn in steps with the device runtime; print accuracy on every task after every update."""
     from reverie.device_runtime.errors import ReverieError
     from reverie.tools.accuracy import NAMES, measure
-    from reverie.tools.accuracy_start import OwnImages, begin_with_files, begin_with_folder, scored_on
+    from reverie.tools.accuracy_start import IdxImages, OwnImages, begin_with_files, begin_with_folder
     from reverie.tools.result_tables import print_tables
     from reverie.tools.results import load_runs, save_runs
 
@@ -108,22 +109,22 @@ def accuracy_command(
     if data is not None and images is None:
         _refuse(FOR_IMAGES, "--images")
         pairs = product(protocols or ("product", "shift"), datasets or ("fashion", "mnist"))
-        beginnings = [(p, d, partial(begin_with_files, data, d, p, validation, generator, cache)) for p, d in pairs]
+        beginnings = []
+        for protocol, dataset in pairs:
+            files = IdxImages(data, dataset, validation, generator, gan_steps)
+            beginnings.append((protocol, files.name(), partial(begin_with_files, files, protocol, cache)))
     elif images is not None and data is None:
         _refuse(FOR_DATA, "--data")
-        own = OwnImages(images, **pretraining)
+        own = OwnImages(images, validation, gan_steps=gan_steps, **pretraining)
         settings = own.digest()
-        beginnings = [("product", images.resolve().name, partial(begin_with_folder, own, validation, cache))]
+        beginnings = [("product", own.name(), partial(begin_with_folder, own, cache))]
     else:
         raise click.UsageError("give either --data or --images")
-    for protocol, dataset, begin in beginnings:
+    for protocol, name, begin in beginnings:
         for seed in range(first_seed, first_seed + seeds):
-            key = (scored_on(dataset, validation, generator), protocol, seed)
-            there = [run for run in runs if (run.dataset, run.protocol, run.seed) == key]
+            there = [run for run in runs if (run.dataset, run.protocol, run.seed) == (name, protocol, seed)]
             if any(run.settings != settings for run in there):
-                raise ReverieError(
-                    f"{output} holds runs of {dataset} with other images or options: give another --output"
-                )
+                raise ReverieError(f"{output} holds runs of {name} with other images or options: give another --output")
             done = {run.form for run in there}
             for run in measure(partial(begin, seed), [form for form in wanted if form not in done], console):
                 runs.append(run)

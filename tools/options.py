@@ -24,6 +24,8 @@ home_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for other programs.")
 seed_option = click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
+GAN_STEPS = 4000
+gan_steps_option = click.option("--gan-steps", default=GAN_STEPS, show_default=True, type=click.IntRange(1))
 
 
 quota_option = click.option(

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from reverie.tools.options import comma_separated, dimensions, preprocessing_options, seed_option
+from reverie.tools.options import comma_separated, dimensions, gan_steps_option, preprocessing_options, seed_option
 
 
 @click.command("pretrain")
@@ -31,7 +31,7 @@ from reverie.tools.options import comma_separated, dimensions, preprocessing_opt
     "IMAGES, trained on the features.",
 )
 @click.option("--solver-epochs", default=8, show_default=True, type=click.IntRange(1))
-@click.option("--gan-steps", default=4000, show_default=True, type=click.IntRange(1))
+@gan_steps_option
 @preprocessing_options
 @seed_option
 def command(

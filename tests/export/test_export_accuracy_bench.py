@@ -9,6 +9,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from reverie.export.pretrain import PretrainConfig
+from reverie.tools.options import GAN_STEPS
 from reverie.tools.result_page import page
 from reverie.tools.result_tables import as_markdown, print_tables
 from reverie.tools.results import Run, load_runs, save_runs
@@ -185,8 +187,14 @@ def test_runs_that_the_output_holds_are_printed_and_not_measured_again(reverie, 
     assert finished.code == 0, finished.err
     assert "mnist product, seeds 7" in finished.out
     assert (tmp_path / "figures.json").read_bytes() == before
-    validation = reverie("bench", "accuracy", *nowhere, *asked, "--validation", "--output", tmp_path / "figures.json")
-    assert validation.code == 1
+    for other in (("--validation",), ("--generator", "linear"), ("--gan-steps", GAN_STEPS + 1)):
+        begun = reverie("bench", "accuracy", *nowhere, *asked, *other, "--output", tmp_path / "figures.json")
+        assert begun.code == 1
+        assert "no data is needed" in begun.err
+
+
+def test_the_generator_is_pretrained_as_long_as_the_library_would():
+    assert PretrainConfig().gan_steps == GAN_STEPS
 
 
 def test_a_file_without_figures_is_refused_by_name(reverie, tmp_path):

@@ -32,14 +32,14 @@ def pictures(workspace):
     return workspace / "pictures"
 
 
-def own(folder, solver="my_backbones:many"):
-    return OwnImages(folder, (16, 16), solver, None, "neck", 3, 2, {}, None)
+def own(folder, solver="my_backbones:many", validation=False):
+    return OwnImages(folder, validation, (16, 16), solver, None, "neck", 3, 2, {}, None)
 
 
 @pytest.mark.parametrize("validation", [False, True])
 def test_a_share_of_each_class_is_tested_and_never_learnt(pictures, tmp_path, validation):
     (tmp_path / "scratch").mkdir()
-    measured = begin_with_folder(own(pictures), validation, None, 0, tmp_path / "scratch")
+    measured = begin_with_folder(own(pictures, validation=validation), None, 0, tmp_path / "scratch")
     steps = measured.steps
     assert measured.dataset == ("pictures validation" if validation else "pictures")
     assert measured.start.classes == LABELS[:3]
@@ -120,7 +120,7 @@ def test_a_cache_gives_what_was_pretrained_to_the_same_options_alone(pictures, t
 
     def begun(name, own):
         (tmp_path / name).mkdir()
-        return begin_with_folder(own, False, cache, 0, tmp_path / name).pretrained
+        return begin_with_folder(own, cache, 0, tmp_path / name).pretrained
 
     first = begun("first", asked)
     assert first.parent == cache
