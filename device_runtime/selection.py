@@ -114,7 +114,7 @@ def select(
                 kept[at] = False
     places = np.flatnonzero(kept)
     taken = [rows[at] for at in places]
-    _require_enough(shown, taken, aside, complaints, config.min_images)
+    _require_enough(shown, taken, aside, complaints, config)
     labels = tuple(sorted({own[at] for at in places}))
     slots = {label: slot for slot, label in enumerate(labels)}
     frames = Frames(Chosen(made, places), np.array([slots[own[at]] for at in places]), labels)
@@ -179,17 +179,20 @@ def _mistaken(
 
 
 def _require_enough(
-    shown: Sequence[Shown], taken: list[int], aside: dict[int, str], complaints: dict[str, str], least: int
+    shown: Sequence[Shown], taken: list[int], aside: dict[int, str], complaints: dict[str, str], config: UpdateConfig
 ) -> None:
     left = Counter(shown[at].label for at in taken)
+    least = config.min_images
     for label, count in Counter(frame.label for frame in shown).items():
         if left[label] < max(least, 1):
             reasons = Counter(reason for at, reason in aside.items() if shown[at].label == label)
             told = ", ".join(f"{n} {reason}" for reason, n in reasons.items()) or "none"
             first = f" ({complaints[label]})" if label in complaints else ""
+            readable = config.intake.check and reasons.keys() - {intake.UNREADABLE, intake.WRONG_SIZE}
+            take = ", or take all that can be read with --take-all" if readable else ""
             raise FramesError(
                 f"{label} has {left[label]} of {count} frames left, at least {least} are needed; "
-                f"set aside: {told}{first}; show more frames, or take all that can be read with --take-all"
+                f"set aside: {told}{first}; show more frames{take}"
             )
 
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 @click.option("--label", help="What is shown.")
 @click.option("--count", type=click.IntRange(1), help="Stop once so many frames are stored.")
 @click.option(
-    "--every", default=0.5, show_default=True, type=click.FloatRange(0), help="Seconds from a kept frame to the next."
+    "--every",
+    type=click.FloatRange(0),
+    help="Seconds from a kept frame to the next.  [default: 0.5; of a folder and with --fast 0, all of them]",
 )
 @click.option("--update-after", type=click.IntRange(1), help="Start an update once so many frames are stored.")
 @ask_option
@@ -43,7 +45,7 @@ def command(
     source: Source,
     label: str | None,
     count: int | None,
-    every: float,
+    every: float | None,
     update_after: int | None,
     ask_below: float,
     max_mb: int,
@@ -62,6 +64,8 @@ def command(
         raise click.UsageError("--json goes with --view none")
     if view == "none" and label is None:
         raise click.UsageError("without a view somebody has to say what is shown: give --label")
+    if every is None:
+        every = 0.0 if source.fast or Path(source.name).is_dir() else 0.5
     from reverie.tools import terminal_view, window_view
     from reverie.tools.session import Session
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @home_option
 @json_option
 def command(home: Path, as_json: bool) -> None:
-    """Show all that happened to the home, oldest first, from its audit log.
+    """Show all that happened to the home, oldest first, from its audit log. Times are of UTC.
 
     Accuracies are means over labels on held-out frames. Exits 1 if the log was altered.
     """
@@ -45,19 +46,14 @@ def command(home: Path, as_json: bool) -> None:
 
 
 def _print(entries: list[Entry]) -> None:
-    table = Table("when", "who", "what", "generation", "accuracy", "agreement", "why")
+    table = Table.grid(padding=(0, 2))
+    table.add_column("when", no_wrap=True)
+    table.add_column("who", no_wrap=True)
     for entry in entries:
         facts = json.loads(entry.facts)
+        said = ", ".join(filter(None, (entry.event, _generation(facts), *_figures(facts))))
         why = facts.get("message") or facts.get("why") or ""
-        shown = (
-            entry.at,
-            entry.who,
-            entry.event,
-            _generation(facts),
-            _accuracy(facts),
-            _share(facts, "agreement"),
-            why,
-        )
+        shown = (entry.at[:19].replace("T", " "), entry.who, f"{said}\n{why}".rstrip())
         table.add_row(*(Text(str(part)) for part in shown))
     Console().print(table, markup=False)
 
@@ -66,10 +62,20 @@ def _generation(facts: dict[str, Any]) -> str:
     return f"{facts['generation']} → {facts['to']}" if "to" in facts else str(facts.get("generation", ""))
 
 
-def _accuracy(facts: dict[str, Any]) -> str:
-    if "accuracy_after" not in facts:
-        return ""
-    return f"{_share(facts, 'accuracy_before')} → {_share(facts, 'accuracy_after')}"
+def _figures(facts: dict[str, Any]) -> Iterator[str]:
+    """What was counted and measured, in words."""
+    if isinstance(facts.get("labels"), dict):
+        yield ", ".join(f"{count} of {label}" for label, count in facts["labels"].items())
+    for label, reason, count in facts.get("reasons", ()):
+        yield f"{count} of {label} {reason}"
+    if "stored" in facts:
+        scope = facts["scope"] if isinstance(facts["scope"], dict) else {}
+        whose = f" of {scope['label']}" if scope.get("label") else ""
+        yield f"{facts['stored']} stored and {facts['quarantined']} set aside{whose}"
+    if "accuracy_after" in facts:
+        yield f"held-out frames {_share(facts, 'accuracy_before')} → {_share(facts, 'accuracy_after')}"
+    if agreement := _share(facts, "agreement"):
+        yield f"agreement {agreement}"
 
 
 def _share(facts: dict[str, Any], name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,8 @@ def replace_output(path: Path, content: str | bytes, *, mode: int = 0o666) -> No
         path.write_bytes(written)
         return
     path = path.resolve()
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the folder does not exist", str(path.parent))
     work = path.with_name(f".{path.name}.partial")
     try:
         work.unlink(missing_ok=True)

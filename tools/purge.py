@@ -34,15 +34,21 @@ def command(home: Path, everything: bool, label: str | None, before: str | None,
     What the weights of a generation have learnt from frames stays in them.
     """
     from reverie.device_runtime import purge, transaction
+    from reverie.device_runtime.errors import FramesError
+    from reverie.device_runtime.frame_store import FrameStore
 
     if everything == (label is not None or before is not None):
         raise click.UsageError("say what to forget: --all, or --label and --before, alone or together")
     try:
         with transaction.changing(home) as journal:
+            labels = {frame.label for frame in FrameStore(home, journal).frames()}
             gone = purge.purge(home, journal, purge.Scope(label, before))
     except KeyboardInterrupt:
         click.echo("interrupted; purge again, or let the next command finish what was begun", err=True)
         sys.exit(130)
+    if label is not None and label not in labels and not gone["update"]:
+        there = ", ".join(sorted(labels)) or "of no label"
+        raise FramesError(f"{home} holds no frames of {label}, so none were removed (it holds some: {there})")
     if as_json:
         click.echo(json.dumps(gone))
         return

@@ -27,6 +27,18 @@ def test_as_many_frames_as_were_wanted_are_kept_and_counted(reverie, home, cat_c
     assert stored(home) == ["cat"] * 9
 
 
+def test_all_frames_are_kept_of_a_folder_and_of_a_clip_that_is_played_fast(reverie, home, tmp_path):
+    clip = write_clip(tmp_path / "cat.avi", frames := list(wander("chelsea", 6)))
+    (tmp_path / "pictures").mkdir()
+    for at, frame in enumerate(frames):
+        cv2.imwrite(str(tmp_path / "pictures" / f"{at}.png"), cv2.rotate(frame, cv2.ROTATE_180))
+    for label, source in (("clip", (clip, "--fast")), ("folder", (tmp_path / "pictures", "--rate", 50))):
+        done = reverie("capture", "--home", home, "--source", *source, "--label", label, "--json")
+        assert done.code == 0, done
+        *lines, _ = map(json.loads, done.out.splitlines())
+        assert len(lines) == 6
+
+
 def test_a_clip_that_ends_before_says_how_many_came(reverie, home, cat_clip):
     done = reverie(
         "capture", "--home", home, "--source", cat_clip, "--fast", "--every", 0, "--label", "cat", "--count", 99

@@ -123,6 +123,9 @@ def test_restart_drops_what_was_cut_off(reverie, stopped):
     assert (done.code, done.out) == (0, f"{stopped} has no update in progress any more\n")
     assert "last update: dropped" in reverie("status", "--home", stopped).out
     assert not (stopped / "update").exists()
+    done = reverie("update", "--home", stopped, "--restart")
+    assert (done.code, done.out) == (0, f"{stopped} had no update in progress to drop\n")
+    assert "would say nothing" in reverie("update", "--home", stopped, "--restart", "--keep-frames").err
     done = reverie("update", "--home", stopped)
     assert (done.code, done.err) == (
         1,

@@ -158,6 +158,9 @@ def test_purge_says_what_went_and_what_cannot_be_removed(reverie, bundle, tmp_pa
         reverie("add", "--home", home, "--label", label, own_frames / label)
     done = reverie("purge", "--home", home, "--before", "2020-01-01", "--json")
     assert json.loads(done.out)["stored"] == 0
+    done = reverie("purge", "--home", home, "--label", "bagg")
+    assert (done.code, done.out) == (1, "")
+    assert "holds no frames of bagg, so none were removed (it holds some: bag, sneaker)" in done.err
     done = reverie("purge", "--home", home, "--label", "bag")
     assert done.out.splitlines()[0] == "purged: 8 stored frames, 0 set aside"
     assert "not removed: weights that learnt from frames before" in done.out
@@ -171,6 +174,16 @@ def test_purge_says_what_went_and_what_cannot_be_removed(reverie, bundle, tmp_pa
     done = reverie("add", "--home", home, "--label", "bag", own_frames / "bag")
     assert done.code == 0, done
     assert key.exists()
+
+
+def test_what_taking_all_would_not_help_is_not_told_to_take_all(reverie, home, own_frames):
+    for image in sorted(own_frames.glob("bag/*"))[2:]:
+        image.write_bytes(b"no image")
+    for options in ((), ("--take-all",)):
+        done = reverie("update", "--home", home, "--frames", own_frames, *options)
+        assert done.code == 1
+        assert "bag has 2 of 8 frames left, at least 5 are needed; set aside: 6 unreadable" in done.err
+        assert done.err.endswith("; show more frames\n")
 
 
 def test_a_store_that_is_full_is_told_in_one_line(reverie, home, tmp_path):

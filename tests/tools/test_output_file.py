@@ -20,6 +20,12 @@ def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
 
 
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="folder does not exist") as refused:
+        replace_output(tmp_path / "missing" / "figures.json", "first")
+    assert refused.value.filename == str(tmp_path / "missing")
+
+
 def test_pictures_are_replaced_whole_as_text_is(tmp_path: Path) -> None:
     output = tmp_path / "picture.png"
     output.write_bytes(b"a longer one of before")

@@ -64,9 +64,12 @@ def test_history_tells_who_when_why_and_the_figures(rejected, reverie, frames_fo
     assert reverie("update", "--home", home, "--frames", frames_folder, *HURRY).code == 0
     done = reverie("rollback", "--home", home, "--why", "worse at night")
     assert (done.code, done.out) == (0, f"{home} now serves generation 0000: sandal, t-shirt, trouser\n")
-    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setenv("COLUMNS", "80")
     shown = reverie("history", "--home", home)
     assert shown.code == 0
+    assert max(map(len, shown.out.splitlines())) <= 80
+    first = json.loads(reverie("history", "--home", home, "--json").out)["events"][0]["at"]
+    assert shown.out.startswith(first[:19].replace("T", " "))
     words = ("installed", "update begun", "update rejected", "update in service", "rolled back", "0002 → 0000", "night")
     assert all(word in shown.out for word in words), shown.out
     values = json.loads(reverie("history", "--home", home, "--json").out)

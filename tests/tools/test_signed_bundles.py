@@ -28,7 +28,7 @@ def test_a_private_key_is_for_its_owner_alone_and_no_key_is_ever_overwritten(rev
     assert b"PRIVATE KEY" in private.read_bytes()
     assert b"PUBLIC KEY" in public.read_bytes()
     before = private.read_bytes(), public.read_bytes()
-    assert "File exists" in reverie("keygen", private).err
+    assert f"{private} exists already" in reverie("keygen", private).err
     private.rename(tmp_path / "elsewhere")
     assert reverie("keygen", private).code == 1
     assert not private.exists()
