@@ -324,13 +324,19 @@ def identity(manifest: bytes) -> str:
     return hashlib.sha256(manifest).hexdigest()[:16]
 
 
+def no_bundle(path: Path) -> BundleError:
+    """To be raised where a bundle was asked for at `path` and has no manifest, or is not there."""
+    lacks = f"is no bundle: it has no readable {MANIFEST}" if path.exists() else "does not exist: check the path"
+    return BundleError(f"{path} {lacks}")
+
+
 def read_manifest(folder: Path, expected: str | None = None) -> Manifest:
     """The manifest of a bundle folder; in a home, the bundle must be the `expected` one. Raises BundleError."""
     path = folder / MANIFEST
     try:
         text = read_file(path, MAX_MANIFEST)
     except OSError:
-        raise BundleError(f"{folder} is no bundle: it has no readable {MANIFEST}") from None
+        raise no_bundle(folder) from None
     if expected not in {None, identity(text)}:
         raise BundleError(f"{path} was altered since it was installed: install the bundle into a new home")
     return parse_manifest(text, path)

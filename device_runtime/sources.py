@@ -25,6 +25,7 @@ from reverie.device_runtime.bundle import (
     FileRecord,
     Manifest,
     identity,
+    no_bundle,
     parse_manifest,
     require_match,
 )
@@ -136,7 +137,7 @@ def accept(source: Source, key: bytes | None) -> Accepted:
     """
     text = source.read(MANIFEST, MAX_MANIFEST)
     if text is None:
-        raise BundleError(f"{source.path} is no bundle: it has no readable {MANIFEST}")
+        raise no_bundle(source.path)
     signature = source.read(SIGNATURE, signing.SIGNATURE_BYTES)
     if key is not None:
         signing.check(text, signature, key, source.path)

@@ -32,7 +32,7 @@ def command(images: tuple[Path, ...], home: Path, source: Source | None, ask_bel
     "milliseconds", "rate", "generation" and "ask"; a generation that is put into service meanwhile is taken up.
     """
     if bool(images) == (source is not None):
-        raise click.UsageError("give images or folders, or a --source")
+        raise click.UsageError("give images or folders, or a --source, and not both")
     if source is None:
         _predict_files(images, home, as_json)
     else:

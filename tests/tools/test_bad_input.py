@@ -90,8 +90,10 @@ def test_an_unknown_format_version_is_refused(box):
     box.install_refused(says="has format 2, this Reverie reads format 1: update Reverie")
 
 
-def test_a_folder_that_does_not_exist_is_no_bundle(box):
-    box.refused("install", box.fresh, "--home", box.fresh, says="is no bundle")
+def test_a_folder_that_is_empty_or_does_not_exist_is_no_bundle(box):
+    box.refused("install", box.fresh, "--home", box.fresh, says="does not exist")
+    box.fresh.mkdir()
+    box.refused("install", box.fresh, "--home", box.fresh / "home", says="is no bundle")
 
 
 @pytest.mark.parametrize(

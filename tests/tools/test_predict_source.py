@@ -85,4 +85,4 @@ def test_images_and_a_source_exclude_each_other(reverie, home, cat_clip, test_fo
     for arguments in ((), (test_folder, "--source", cat_clip)):
         done = reverie("predict", "--home", home, *arguments)
         assert done.code == 2
-        assert "give images or folders, or a --source" in done.err
+        assert "give images or folders, or a --source, and not both" in done.err

@@ -91,5 +91,6 @@ def test_a_newer_bundle_is_installed_with_what_is_lost_said_twice(reverie, own_b
 
 
 def test_what_is_neither_bundle_nor_home_is_not_verified(reverie, tmp_path, home, provider):
-    assert "is no bundle" in reverie("verify", tmp_path / "nothing").err
+    assert f"{tmp_path}/nothing does not exist" in reverie("verify", tmp_path / "nothing").err
+    assert "is no bundle" in reverie("verify", tmp_path).err
     assert reverie("verify", home, "--key", provider[1]).code == 2
