@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--every",
     type=click.FloatRange(0),
-    help="Seconds from a kept frame to the next.  [default: 0.5; of a folder and with --fast 0, all of them]",
+    help="Seconds from a kept frame to the next.  [default: 0.5; with --fast 0]",
 )
 @click.option("--update-after", type=click.IntRange(1), help="Start an update once so many frames are stored.")
 @ask_option
@@ -54,7 +55,8 @@ def command(
 ) -> None:
     """Keep frames of a camera, stream, video or folder as frames of a label for `reverie update` to learn.
 
-    What is blank, blurred, or shown already is set aside with the reason. In a terminal, ? lists the keys. With
+    What is blank, blurred, or shown already is set aside with the reason. Without a view, a folder is taken as with
+    --fast unless --rate is given. In a terminal, ? lists the keys. With
     --update-after the box learns in the background, while the camera is watched on, and takes up the result.
     """
     view = view or ("none" if as_json or count is not None or not sys.stdout.isatty() else "terminal")
@@ -64,8 +66,7 @@ def command(
         raise click.UsageError("--json goes with --view none")
     if view == "none" and label is None:
         raise click.UsageError("without a view somebody has to say what is shown: give --label")
-    if every is None:
-        every = 0.0 if source.fast or Path(source.name).is_dir() else 0.5
+    source, every = _pace(source, every, watched=view != "none")
     from reverie.tools import terminal_view, window_view
     from reverie.tools.session import Session
 
@@ -100,6 +101,13 @@ def command(
         finally:
             session.close()
     ended.tell(session, label, count, home)
+
+
+def _pace(source: Source, every: float | None, *, watched: bool) -> tuple[Source, float]:
+    """How fast `source` is played, and the seconds between kept frames where a user has not said."""
+    if not watched and Path(source.name).is_dir() and source.wanted.rate is None:
+        source = replace(source, fast=True)  # each image counts, and none is skipped on a busy box
+    return source, (0.0 if source.fast else 0.5) if every is None else every
 
 
 class _Ended:
