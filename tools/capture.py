@@ -56,8 +56,8 @@ def command(
     """Keep frames of a camera, stream, video or folder as frames of a label for `reverie update` to learn.
 
     What is blank, blurred, or shown already is set aside with the reason. Without a view, a folder is taken as with
-    --fast unless --rate is given. In a terminal, ? lists the keys. With
-    --update-after the box learns in the background, while the camera is watched on, and takes up the result.
+    --fast unless --rate is given. In a terminal, ? lists the keys. With --update-after the box learns in the
+    background, while the camera is watched on, and takes up the result.
     """
     view = view or ("none" if as_json or count is not None or not sys.stdout.isatty() else "terminal")
     if count is not None and view != "none":

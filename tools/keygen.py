@@ -18,11 +18,11 @@ def command(file: Path) -> None:
     from reverie.device_runtime import signing
     from reverie.device_runtime.errors import SignatureError
 
-    private, public = signing.make_keys()
     public_file = file.with_name(f"{file.name}.pub")
     for there in (file, public_file):
         if there.exists():
             raise SignatureError(f"{there} exists already: choose another name, since boxes may hold to that key")
+    private, public = signing.make_keys()
     _write_new(file, private, 0o600)
     _write_new(public_file, public, 0o644)
     click.echo(f"{file} signs bundles: keep it secret and safe; give {public_file} to boxes ({signing.key_id(public)})")

@@ -6,10 +6,14 @@ import json
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from reverie.tools.options import home_option, json_option
+
+if TYPE_CHECKING:
+    from reverie.device_runtime.journal import Journal
 
 
 def _time(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -34,21 +38,17 @@ def command(home: Path, everything: bool, label: str | None, before: str | None,
     What the weights of a generation have learnt from frames stays in them.
     """
     from reverie.device_runtime import purge, transaction
-    from reverie.device_runtime.errors import FramesError
-    from reverie.device_runtime.frame_store import FrameStore
 
     if everything == (label is not None or before is not None):
         raise click.UsageError("say what to forget: --all, or --label and --before, alone or together")
     try:
         with transaction.changing(home) as journal:
-            labels = {frame.label for frame in FrameStore(home, journal).frames()}
             gone = purge.purge(home, journal, purge.Scope(label, before))
+            if label is not None and not (gone["stored"] or gone["quarantined"] or gone["update"]):
+                _require_frames_of(label, home, journal)
     except KeyboardInterrupt:
         click.echo("interrupted; purge again, or let the next command finish what was begun", err=True)
         sys.exit(130)
-    if label is not None and label not in labels and not gone["update"]:
-        there = ", ".join(sorted(labels)) or "of no label"
-        raise FramesError(f"{home} holds no frames of {label}, so none were removed (it holds some: {there})")
     if as_json:
         click.echo(json.dumps(gone))
         return
@@ -58,3 +58,14 @@ def command(home: Path, everything: bool, label: str | None, before: str | None,
     if gone["key"]:
         click.echo("destroyed: the key; a new one is made when it is needed")
     click.echo("not removed: weights that learnt from frames before; install the bundle into a new home for others")
+
+
+def _require_frames_of(label: str, home: Path, journal: Journal) -> None:
+    """Raises FramesError: a label that was mistyped must not look like one that was forgotten."""
+    from reverie.device_runtime.errors import FramesError
+    from reverie.device_runtime.frame_store import FrameStore
+
+    labels = {frame.label for frame in FrameStore(home, journal).frames()}
+    if label not in labels:
+        there = ", ".join(sorted(labels)) or "of no label"
+        raise FramesError(f"{home} holds no frames of {label}, so none were removed (it holds some: {there})")

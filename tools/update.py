@@ -118,15 +118,15 @@ def _update(
     console = Console(stderr=as_json)
     shown = nullcontext(progress_lines()) if progress else update_progress(console, "update")
     with transaction.changing(home) as journal, shown as listener:
-        if frames is None and restart:
-            if keep_frames or config != UpdateConfig():
+        if restart:
+            only = frames is None
+            if only and (keep_frames or config != UpdateConfig()):
                 raise click.UsageError("--restart without --frames only drops an update: its options would say nothing")
             had = "has no update in progress any more" if journal.in_progress() else "had no update in progress to drop"
             transaction.drop(home, journal)
-            console.print(f"{home} {had}", highlight=False, soft_wrap=True)
-            return
-        if restart:
-            transaction.drop(home, journal)
+            if only:
+                console.print(f"{home} {had}", highlight=False, soft_wrap=True)
+                return
         begins = frames is not None or (
             journal.in_progress() is None and bool(FrameStore(home, journal).numbers_to_learn())
         )
