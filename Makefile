@@ -37,7 +37,7 @@ test: box workstation $(WINDOWS)
 # needs root, takes 40 minutes.
 soak: workstation
 	REVERIE_POWER_CUTS=2000 REVERIE_EVERY_CALL=1 $(WORKSTATION)/python -m pytest tests/crash/test_power_cuts.py tests/crash/test_killed.py
-	REVERIE_CAMERA_SECONDS=600 $(WORKSTATION)/python -m pytest -s tests/device_runtime/test_camera_memory.py
+	REVERIE_CAMERA_SECONDS=600 $(WORKSTATION)/python -m pytest -s tests/device_runtime/camera/test_camera_memory.py
 
 # The pictures of views, page and report in docs/.
 screenshots: workstation $(CLIPS)

@@ -55,7 +55,7 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class SynthesisConfig:
-    """Stages 3 and 4: inputs found by gradients with both solvers fixed. Losses: `export/graphs.py`."""
+    """Stages 3 and 4: inputs found by gradients with both solvers fixed. Losses: `export/graphs/graphs.py`."""
 
     count: int = 1024
     """Inputs to synthesise; 0 leaves stages 3 to 5 out."""

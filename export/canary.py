@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from reverie.device_runtime.bundle import CANARY, Manifest
-from reverie.device_runtime.canary import write_canary
+from reverie.device_runtime.bundle.bundle import CANARY, Manifest
+from reverie.device_runtime.bundle.canary import write_canary
+from reverie.device_runtime.bundle.preprocess import image_files
+from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.errors import ExportError
-from reverie.device_runtime.inputs import InputMaker
-from reverie.device_runtime.preprocess import image_files
 
 MOST_BYTES = 64 << 20
 """A box reads the file whole at every update."""

@@ -20,17 +20,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reverie.device_runtime import bundle, signing
-from reverie.device_runtime.engine import Graph, TrainStep, block_size
+from reverie.device_runtime.bundle import bundle, signing
+from reverie.device_runtime.bundle.preprocess import Preprocessing
+from reverie.device_runtime.engine.engine import Graph, TrainStep, block_size
 from reverie.device_runtime.errors import EngineError, ExportError, ReverieError, TrainingError, first_line
-from reverie.device_runtime.preprocess import Preprocessing
-from reverie.export import artifacts, batch_statistics, graphs, onnx_export, operators, parity, rewriting
-from reverie.export.backbone import Front
 from reverie.export.canary import add_canary, canary_files
-from reverie.export.chunks import ACTIVATIONS_SAMPLING, ACTIVATIONS_SYNTHESIS, chunk_rows
-from reverie.export.factories import IgnoringCode, require_shape
+from reverie.export.graphs import artifacts, graphs, onnx_export, parity
+from reverie.export.graphs.chunks import ACTIVATIONS_SAMPLING, ACTIVATIONS_SYNTHESIS, chunk_rows
+from reverie.export.lowering import operators
 from reverie.export.packing import pack
-from reverie.export.trainable import select
+from reverie.export.rewriting import rewriting
+from reverie.export.solvers import batch_statistics
+from reverie.export.solvers.backbone import Front
+from reverie.export.solvers.factories import IgnoringCode, require_shape
+from reverie.export.solvers.trainable import select
 
 BATCHES = (2, 5)
 """Batch sizes at which artifacts are compared with torch."""

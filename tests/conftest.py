@@ -10,25 +10,23 @@ import importlib.util
 import json
 import os
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import settings
-from signed import keys, sign  # noqa: F401 (fixtures of all tests)
 
-from reverie.device_runtime import installation, promotion, store, transaction
-from reverie.device_runtime.bundle import MANIFEST
+from reverie.device_runtime.bundle.bundle import MANIFEST
+from reverie.device_runtime.camera.inputs import InputMaker
+from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.config import PromotionConfig, UpdateConfig
-from reverie.device_runtime.frames import extend_classes, read_frames, split
-from reverie.device_runtime.inputs import InputMaker
-from reverie.device_runtime.monitor import Monitor
-from reverie.device_runtime.report import accuracy
-from reverie.device_runtime.update import run_update
-from reverie.tools.cli import main
+from reverie.device_runtime.home import store
+from reverie.device_runtime.method.frames import extend_classes, read_frames, split
+from reverie.device_runtime.method.monitor import Monitor
+from reverie.device_runtime.method.report import accuracy
+from reverie.device_runtime.method.update import run_update
+from reverie.device_runtime.promotion import promotion
 
 # The same examples in every run, so that a change and not chance turns a test red; "search" looks for new ones.
 settings.register_profile("reverie", deadline=None, max_examples=50, database=None, derandomize=True)
@@ -37,16 +35,18 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reverie"))
 
 FORMAT_1 = Path(__file__).parents[1] / "models/format-1"
 
+pytest_plugins = ("running", "signed")
+
 LENIENT = PromotionConfig(
     floor=0, gain=-1, label_noise=1, agreement_drop=1, canary_drop=1, collapse=0, latency_ratio=1e9
 )
 """With it even what learnt nothing serves."""
 
-WORKSTATION = tuple(Path(__file__).parent / name for name in ("export", "architectures"))
+WORKSTATION = tuple(Path(__file__).parent / name for name in ("export", "architectures", "tools/bench/workstation"))
 """Tests that need torch. Without it these folders are left out."""
 
 if importlib.util.find_spec("torch") is None:
-    collect_ignore_glob = [f"{folder.name}/*" for folder in WORKSTATION]
+    collect_ignore_glob = [f"{folder}/*" for folder in WORKSTATION]
 else:
     import torch
 
@@ -57,14 +57,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if set(WORKSTATION) & set(item.path.parents):
             item.add_marker("workstation")
-
-
-class Finished(NamedTuple):
-    """Exit code and output of one command."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="session")
@@ -230,20 +222,3 @@ def edit_manifest():
         path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), encoding="utf-8")
 
     return edit
-
-
-@pytest.fixture
-def reverie(monkeypatch, capfd):
-    """Run `reverie ARGUMENTS` in this process, with all that it writes to the real stdout and stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["reverie", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code
-        return Finished(code, *capfd.readouterr())
-
-    return run

@@ -14,11 +14,11 @@ from browser import Page, start
 from rich.console import Console
 from served import Served
 
-from reverie.device_runtime import installation
-from reverie.device_runtime.camera import Camera
-from reverie.tools.controls import Controls
-from reverie.tools.session import Session
-from reverie.tools.terminal_view import page as terminal_page
+from reverie.device_runtime.camera.camera import Camera
+from reverie.device_runtime.changes import installation
+from reverie.tools.views.controls import Controls
+from reverie.tools.views.session import Session
+from reverie.tools.views.terminal_view import page as terminal_page
 
 ROOT = Path(__file__).parents[1]
 CLIPS = ROOT / ".clips"

@@ -55,7 +55,7 @@ class Verbs(click.Group):
         del ctx
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"reverie.tools.{cmd_name}")
+        module = importlib.import_module(f"reverie.tools.commands.{cmd_name}")
         command: click.Command = module.command
         return command
 

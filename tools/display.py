@@ -19,9 +19,9 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reverie.device_runtime.bundle import Manifest
-    from reverie.device_runtime.monitor import Listener, Progress
-    from reverie.device_runtime.preprocess import Preprocessing
+    from reverie.device_runtime.bundle.bundle import Manifest
+    from reverie.device_runtime.bundle.preprocess import Preprocessing
+    from reverie.device_runtime.method.monitor import Listener, Progress
 
 
 @contextmanager

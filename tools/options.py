@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from reverie.device_runtime.camera import Camera
-    from reverie.device_runtime.video_source import Wanted
+    from reverie.device_runtime.camera.camera import Camera
+    from reverie.device_runtime.camera.video_source import Wanted
     from reverie.tools.region import Region
 
 home_option = click.option(
@@ -82,7 +82,7 @@ class Source:
 
     def open(self, *, patiently: bool = False) -> Camera:
         """The camera; `patiently` waits for one without end that cannot be opened. Raises CameraError."""
-        from reverie.device_runtime.camera import Camera
+        from reverie.device_runtime.camera.camera import Camera
 
         patience = None if patiently else self.patience
         return Camera(self.name, self.wanted, fast=self.fast, loop=self.loop, patience=patience)
@@ -109,7 +109,7 @@ def source_options(*, required: bool) -> Callable[[Callable[..., None]], Callabl
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def collected(**options: Any) -> None:
-            from reverie.device_runtime.video_source import Wanted
+            from reverie.device_runtime.camera.video_source import Wanted
 
             name = options.pop("source")
             wanted = Wanted(*(options.pop(part) for part in ("width", "height", "rate", "exposure")))

@@ -9,12 +9,13 @@ from architectures import GENERATORS, SHAPE, SOLVERS
 from torch import nn
 from workstation_support import CLASSES, SLOTS, as_numpy, example, weights_of
 
-from reverie.device_runtime.bundle import BETAS, training_parts
-from reverie.device_runtime.engine import TrainStep
-from reverie.device_runtime.preprocess import Preprocessing
-from reverie.export import artifacts, graphs, onnx_export, operators
+from reverie.device_runtime.bundle.bundle import BETAS, training_parts
+from reverie.device_runtime.bundle.preprocess import Preprocessing
+from reverie.device_runtime.engine.engine import TrainStep
 from reverie.export.exporter import Networks
-from reverie.export.networks import ReferenceDiscriminator, ReferenceGenerator, ReferenceSolver
+from reverie.export.graphs import artifacts, graphs, onnx_export
+from reverie.export.lowering import operators
+from reverie.export.pretraining.networks import ReferenceDiscriminator, ReferenceGenerator, ReferenceSolver
 
 STEPS, BATCH, RATE = 20, 6, 1e-3
 CONSTANT = {"active", "known"}

@@ -8,7 +8,7 @@ from architectures import SHAPE, SOLVERS, mobilenet_v3, resnet, vgg
 from torch import nn
 
 from reverie.device_runtime.errors import ExportError
-from reverie.export.backbone import cut
+from reverie.export.solvers.backbone import cut
 
 IMAGES = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(0))
 LAST = {"vgg": "11", "resnet": "5", "resnet_with_group_norm": "5", "mobilenet_v2": "7", "mobilenet_v3": "6",

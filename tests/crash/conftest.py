@@ -13,13 +13,16 @@ from typing import NamedTuple
 import pytest
 from crash_support import begin, check_whole, entries, go_on, small, weights
 
-from reverie.device_runtime import evaluation, report, store, transaction
-from reverie.device_runtime.checkpoints import Checkpoints
+from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.generative import coverage
-from reverie.device_runtime.home import UPDATE
-from reverie.device_runtime.journal import Journal
-from reverie.device_runtime.monitor import STAGES
+from reverie.device_runtime.home import store
+from reverie.device_runtime.home.checkpoints import Checkpoints
+from reverie.device_runtime.home.home import UPDATE
+from reverie.device_runtime.home.journal import Journal
+from reverie.device_runtime.method import report
+from reverie.device_runtime.method.generative import coverage
+from reverie.device_runtime.method.monitor import STAGES
+from reverie.device_runtime.promotion import evaluation
 
 
 class Uncut(NamedTuple):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reverie.device_runtime.disk import Operation
-from reverie.device_runtime.journal import FILE
+from reverie.device_runtime.home.disk import Operation
+from reverie.device_runtime.home.journal import FILE
 
 JOURNAL = tuple(f"{FILE}{suffix}" for suffix in ("", "-wal"))
 

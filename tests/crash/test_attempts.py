@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 from crash_support import Killed, begin, cut_after, entries, go_on, until, weights
 
-from reverie.device_runtime import disk, store, transaction
+from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.errors import TrainingError, UpdateError
-from reverie.device_runtime.frames import Frames
-from reverie.device_runtime.home import UPDATE
-from reverie.device_runtime.monitor import StageRecord
+from reverie.device_runtime.home import disk, store
+from reverie.device_runtime.home.home import UPDATE
+from reverie.device_runtime.method.frames import Frames
+from reverie.device_runtime.method.monitor import StageRecord
 
 
 def test_after_three_failed_attempts_at_the_same_point_the_update_is_given_up(cut, journal):

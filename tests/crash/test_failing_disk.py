@@ -8,9 +8,10 @@ import shutil
 import pytest
 from crash_support import Failing, begin, check_whole, counted, cut_after, entries, go_on
 
-from reverie.device_runtime import disk, installation, store, transaction
+from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.errors import StorageError
-from reverie.device_runtime.journal import Journal
+from reverie.device_runtime.home import disk, store
+from reverie.device_runtime.home.journal import Journal
 
 WRITES = "create write mkdir rename reserve commit"
 FAULTS = [

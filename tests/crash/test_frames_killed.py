@@ -12,13 +12,15 @@ import pytest
 from crash_disk import CrashDisk
 from crash_support import Failing, Snapshots, check_whole, counted, go_on
 
-from reverie.device_runtime import disk, frame_store, gathering, installation, purge, sealing, store, transaction
-from reverie.device_runtime.audit import first_broken
+from reverie.device_runtime.bundle.preprocess import find_images
+from reverie.device_runtime.changes import gathering, installation, purge, transaction
 from reverie.device_runtime.config import IntakeConfig
 from reverie.device_runtime.errors import FramesError, HomeError, StorageError
-from reverie.device_runtime.gate import Gate
-from reverie.device_runtime.journal import Journal
-from reverie.device_runtime.preprocess import find_images
+from reverie.device_runtime.frames import frame_store
+from reverie.device_runtime.frames.gate import Gate
+from reverie.device_runtime.home import disk, sealing, store
+from reverie.device_runtime.home.audit import first_broken
+from reverie.device_runtime.home.journal import Journal
 
 CONFIG = IntakeConfig()
 

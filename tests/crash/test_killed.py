@@ -12,9 +12,10 @@ import sys
 import pytest
 from crash_support import PARTS, Snapshots, begin, check_whole, counted, entries, go_on
 
-from reverie.device_runtime import disk, installation, transaction
+from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.errors import HomeError
-from reverie.device_runtime.pictures import SYNTHESISED
+from reverie.device_runtime.home import disk
+from reverie.device_runtime.home.pictures import SYNTHESISED
 
 OPERATIONS = "create write sync mkdir rename remove reserve commit"
 

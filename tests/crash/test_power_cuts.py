@@ -23,13 +23,14 @@ import numpy as np
 import pytest
 from crash_support import PARTS, check_whole
 
-from reverie.device_runtime import disk, installation, store, transaction
-from reverie.device_runtime.checkpoints import Checkpoints
+from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.frames import Frames
-from reverie.device_runtime.monitor import StageRecord
-from reverie.device_runtime.promotion import Decision
-from reverie.device_runtime.update import Updated
+from reverie.device_runtime.home import disk, store
+from reverie.device_runtime.home.checkpoints import Checkpoints
+from reverie.device_runtime.method.frames import Frames
+from reverie.device_runtime.method.monitor import StageRecord
+from reverie.device_runtime.method.update import Updated
+from reverie.device_runtime.promotion.promotion import Decision
 
 CUTS = int(os.environ.get("REVERIE_POWER_CUTS", "200"))
 SHUTDOWN = 0x8004587D

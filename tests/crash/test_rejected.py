@@ -14,10 +14,11 @@ from crash_support import Failing, Killed, Snapshots, begin, check_whole, counte
 from test_failing_disk import WRITES
 from test_torn_writes import CHANCES, crashes
 
-from reverie.device_runtime import disk, store, transaction
+from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.errors import RejectedError, StorageError
-from reverie.device_runtime.journal import Journal
-from reverie.device_runtime.monitor import StageRecord
+from reverie.device_runtime.home import disk, store
+from reverie.device_runtime.home.journal import Journal
+from reverie.device_runtime.method.monitor import StageRecord
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from crash_support import Killed, begin, cut_after, entries, go_on, small, weights
 
-from reverie.device_runtime import disk, installation, store, transaction
-from reverie.device_runtime.bundle import read_manifest
-from reverie.device_runtime.checkpoints import Checkpoints
+from reverie.device_runtime.bundle.bundle import read_manifest
+from reverie.device_runtime.camera.inputs import InputMaker
+from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.errors import UpdateError
-from reverie.device_runtime.frames import read_frames
-from reverie.device_runtime.home import UPDATE
-from reverie.device_runtime.inputs import InputMaker
-from reverie.device_runtime.journal import Journal
-from reverie.device_runtime.monitor import STAGES, Monitor
+from reverie.device_runtime.home import disk, store
+from reverie.device_runtime.home.checkpoints import Checkpoints
+from reverie.device_runtime.home.home import UPDATE
+from reverie.device_runtime.home.journal import Journal
+from reverie.device_runtime.method.frames import read_frames
+from reverie.device_runtime.method.monitor import STAGES, Monitor
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_seconds_and_peak_memory_are_those_of_all_attempts(monkeypatch):
             kept[stage] = state | {"step": step}
 
     for attempt, memory in ((1, 5000), (2, 3000)):
-        monkeypatch.setattr("reverie.device_runtime.monitor.peak_memory", lambda memory=memory: memory)
+        monkeypatch.setattr("reverie.device_runtime.method.monitor.peak_memory", lambda memory=memory: memory)
         monitor = Monitor(keeper=Memory(), save_seconds=0.0, max_minutes=1.0)
         clock[0] += 1000.0  # between the attempts, or before the first
         with monitor.stage("replay"):
@@ -180,7 +181,7 @@ def test_features_of_a_backbone_are_computed_once_and_stored_and_it_resumes_to_i
     whole = shutil.copytree(home, fast_folder / "whole")
     go_on(whole)
     # From here on there is no backbone to compute features with.
-    monkeypatch.setattr("reverie.device_runtime.inputs.Graph", None)
+    monkeypatch.setattr("reverie.device_runtime.camera.inputs.Graph", None)
     for stage, step in (("replay", 1), ("fine-tune", 2), ("synthesis", 2), ("retrain", 2), ("generative update", 2)):
         cut_after(home, stage, step)
         with closing(Journal(home)) as journal:

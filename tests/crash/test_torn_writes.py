@@ -10,11 +10,12 @@ import pytest
 from crash_disk import CrashDisk
 from crash_support import check_whole, cut_after, go_on
 
-from reverie.device_runtime import disk, installation, store
-from reverie.device_runtime.checkpoints import Checkpoints
+from reverie.device_runtime.changes import installation
 from reverie.device_runtime.errors import ReverieError
-from reverie.device_runtime.journal import Journal
-from reverie.device_runtime.monitor import STAGES
+from reverie.device_runtime.home import disk, store
+from reverie.device_runtime.home.checkpoints import Checkpoints
+from reverie.device_runtime.home.journal import Journal
+from reverie.device_runtime.method.monitor import STAGES
 
 CHANCES = [(0.0, 1.0), (1.0, 1.0), (0.5, 0.5)]
 """Of entries to be kept and of bytes to be torn: all that is unsynced is lost; names without content; any mixture."""

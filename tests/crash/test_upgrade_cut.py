@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from crash_support import Failing, Snapshots, check_whole, counted, entries
 
-from reverie.device_runtime import disk, store, transaction
+from reverie.device_runtime.changes import transaction
+from reverie.device_runtime.changes.upgrade import install
+from reverie.device_runtime.changes.verification import verify_home
 from reverie.device_runtime.errors import StorageError
-from reverie.device_runtime.upgrade import install
-from reverie.device_runtime.verification import verify_home
+from reverie.device_runtime.home import disk, store
 
 OLD, NEW = {"0000"}, {"0000", "0001"}
 

@@ -9,14 +9,17 @@ import cv2
 import pytest
 from mjpeg import PHOTO, MjpegServer
 
-from reverie.device_runtime import frame_store, gathering, installation, probation, store, transaction
-from reverie.device_runtime.audit import first_broken
+from reverie.device_runtime.bundle.preprocess import find_images
+from reverie.device_runtime.camera.images import read_image
+from reverie.device_runtime.changes import gathering, installation, transaction
 from reverie.device_runtime.config import IntakeConfig
-from reverie.device_runtime.gate import Gate
-from reverie.device_runtime.images import read_image
-from reverie.device_runtime.journal import Journal
-from reverie.device_runtime.preprocess import find_images
-from reverie.device_runtime.probation import Standing
+from reverie.device_runtime.frames import frame_store
+from reverie.device_runtime.frames.gate import Gate
+from reverie.device_runtime.home import store
+from reverie.device_runtime.home.audit import first_broken
+from reverie.device_runtime.home.journal import Journal
+from reverie.device_runtime.serving import probation
+from reverie.device_runtime.serving.probation import Standing
 
 CONFIG = IntakeConfig()
 

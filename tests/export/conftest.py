@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,35 +28,6 @@ def exported(tmp_path_factory):
             return Exported(networks, folder, export_bundle(networks, folder, lambda _: None))
 
     return export
-
-
-@pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    """The current directory of a test: modules written into it can be imported, and are forgotten afterwards."""
-    before = set(sys.modules)
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
-            del sys.modules[name]
-
-
-@pytest.fixture
-def refused(reverie, workspace, tree):
-    """Run a command that must fail: exit 1, one line, nothing written. Returns the line."""
-
-    def run(*arguments):
-        before = tree(workspace)
-        finished = reverie(*arguments)
-        assert finished.code == 1
-        assert finished.err.startswith("reverie: ")
-        assert finished.err.count("\n") == 1, finished.err
-        assert finished.err.endswith("\n")
-        after = {path: digest for path, digest in tree(workspace).items() if "__pycache__" not in path}
-        assert after == {path: digest for path, digest in before.items() if "__pycache__" not in path}
-        return finished.err
-
-    return run
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from own_export import Own
 from torch import nn
 from torch.nn import functional as F
 
-from reverie.export.quiet import quiet_stderr
+from reverie.export.graphs.quiet import quiet_stderr
 
 IMAGES = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 

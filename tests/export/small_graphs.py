@@ -9,8 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from reverie.device_runtime.engine import Graph
-from reverie.export.blocked_rules import DOMAIN
+from reverie.device_runtime.engine.engine import Graph
+from reverie.export.rewriting.blocked_rules import DOMAIN
 
 MICROSOFT = "com.microsoft"
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from reverie.device_runtime.bundle import Manifest
-from reverie.device_runtime.preprocess import Preprocessing, image_files
+from reverie.device_runtime.bundle.bundle import Manifest
+from reverie.device_runtime.bundle.preprocess import Preprocessing, image_files
 from reverie.export.exporter import Networks
-from reverie.export.networks import ReferenceDiscriminator, ReferenceGenerator, ReferenceSolver
+from reverie.export.pretraining.networks import ReferenceDiscriminator, ReferenceGenerator, ReferenceSolver
 
 SHAPES = [(1, 28, 28), (1, 14, 14), (3, 32, 32), (3, 21, 30)]
 SMALL, TINY = (1, 14, 14), (1, 8, 8)

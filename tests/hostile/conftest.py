@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reverie.device_runtime.bundle import MANIFEST, fingerprint
+from reverie.device_runtime.bundle.bundle import MANIFEST, fingerprint
 
 MEGABYTES = 300
 RUNNER = Path(__file__).with_name("runner.py")

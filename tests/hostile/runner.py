@@ -13,8 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from reverie.device_runtime import predictor, transaction, upgrade, verification  # noqa: F401
-from reverie.tools import cli, install, predict, update, verify  # noqa: F401
+from reverie.device_runtime.changes import transaction, upgrade, verification  # noqa: F401
+from reverie.device_runtime.serving import predictor  # noqa: F401
+from reverie.tools import cli
+from reverie.tools.commands import install, predict, update, verify  # noqa: F401
 
 SECONDS = 10
 """After which a command hangs: not a measure of its speed."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reverie.device_runtime import signing
-from reverie.device_runtime.bundle import MANIFEST, SIGNATURE
+from reverie.device_runtime.bundle import signing
+from reverie.device_runtime.bundle.bundle import MANIFEST, SIGNATURE
 
 
 @pytest.fixture(scope="session")

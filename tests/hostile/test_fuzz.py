@@ -12,11 +12,12 @@ import wire
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reverie.device_runtime import images, signing
-from reverie.device_runtime.bundle import MANIFEST, parse_manifest
+from reverie.device_runtime.bundle import signing
+from reverie.device_runtime.bundle.bundle import MANIFEST, parse_manifest
+from reverie.device_runtime.bundle.onnx_check import check_model
+from reverie.device_runtime.bundle.sources import accept, open_source
+from reverie.device_runtime.camera import images
 from reverie.device_runtime.errors import BundleError, FramesError
-from reverie.device_runtime.onnx_check import check_model
-from reverie.device_runtime.sources import accept, open_source
 
 EXAMPLES = settings(max_examples=150, suppress_health_check=list(HealthCheck))
 WHERE = Path("manifest.json")

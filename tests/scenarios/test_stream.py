@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from rtsp import playing
 from served import RUN
 
-from reverie.device_runtime import frame_store
+from reverie.device_runtime.frames import frame_store
 
 
 def test_a_stream_is_captured_cut_and_captured_on(reverie, material, tmp_path):

@@ -8,7 +8,7 @@ import os
 import pytest
 from served import Served, chromium
 
-from reverie.device_runtime import store
+from reverie.device_runtime.home import store
 
 WANTED = 0.95
 """Share of later frames that must be recognised."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from reverie.device_runtime.video_source import Wanted
+from reverie.device_runtime.camera.video_source import Wanted
 
 QUICK = Wanted(open_seconds=2, read_seconds=1)
 PHOTO = Path(__file__).parents[1] / "photos/coffee.jpg"

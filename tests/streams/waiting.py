@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from reverie.device_runtime import frame_store
+from reverie.device_runtime.frames import frame_store
 
 PATIENCE = 600
 """Seconds; nothing here is about speed, and a machine that also does other work may take its time."""

@@ -12,8 +12,8 @@ from clips import wander, write_clip
 from served import RUN, Served, chromium
 from waiting import until
 
-from reverie.device_runtime.camera import Camera
-from reverie.tools.session import Session
+from reverie.device_runtime.camera.camera import Camera
+from reverie.tools.views.session import Session
 
 
 @pytest.fixture(scope="session")

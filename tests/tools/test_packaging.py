@@ -45,8 +45,8 @@ def test_the_packages_listed_are_those_in_the_tree(project):
     listed = project["tool"]["setuptools"]
     folders = {p.parent.relative_to(ROOT) for p in SOURCES if not inside(p, "tests")}
     assert sorted(listed["packages"]) == sorted(f"reverie.{'.'.join(f.parts)}" for f in folders)
-    assert listed["package-dir"] == {f"reverie.{'.'.join(f.parts)}": f.as_posix() for f in folders}
-    assert all((ROOT / folder / "py.typed").is_file() for folder in folders)
+    assert listed["package-dir"] == {f"reverie.{name}": name for name in PACKAGES}
+    assert all((ROOT / name / "py.typed").is_file() for name in PACKAGES)
     assert not (ROOT / "__init__.py").exists()
 
 
@@ -80,7 +80,9 @@ def test_the_device_runtime_unpickles_nothing():
 def test_one_file_alone_knows_the_engine():
     """A second engine must fit behind it. The export builds the engine's artifacts and may know it too."""
     knowing = {p.relative_to(ROOT).as_posix() for p in SOURCES if any("onnxruntime" in name for name in imports(p))}
-    assert {name for name in knowing if not name.startswith(("export/", "tests/"))} == {"device_runtime/engine.py"}
+    assert {name for name in knowing if not name.startswith(("export/", "tests/"))} == {
+        "device_runtime/engine/engine.py"
+    }
 
 
 @pytest.mark.parametrize(("package", "may_import"), [("device_runtime", ()), ("export", ("device_runtime",))])
@@ -95,8 +97,8 @@ def test_the_verbs_import_the_workstation_half_only_when_they_run():
     """So do they import the files of the bench that are written in torch and onnx."""
     of_speed = ("predict", "product", "rules", "sizes", "solvers", "steps", "torch_engine")
     in_torch = ("generators", "mlp", "regularised", *(f"speed.{name}" for name in of_speed))
-    late = ("reverie.export", "torch", *(f"reverie.tools.{name}" for name in in_torch))
-    written_in_torch = {ROOT / "tools" / f"{name.replace('.', '/')}.py" for name in in_torch}
+    late = ("reverie.export", "torch", *(f"reverie.tools.bench.{name}" for name in in_torch))
+    written_in_torch = {ROOT / "tools/bench" / f"{name.replace('.', '/')}.py" for name in in_torch}
     for path in (p for p in SOURCES if inside(p, "tools") and p not in written_in_torch):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         top = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
@@ -123,7 +125,7 @@ def commands(group: click.Group, at: str = "") -> Iterator[tuple[str, click.Comm
 def test_every_verb_has_its_file_and_its_help():
     found = dict(commands(reverie))
     assert set(VERBS) <= set(found)
-    assert all((ROOT / "tools" / f"{verb}.py").is_file() for verb in VERBS)
+    assert all((ROOT / "tools/commands" / f"{verb}.py").is_file() for verb in VERBS)
     for name, command in found.items():
         assert len((command.help or "").split()) > 3, name
 

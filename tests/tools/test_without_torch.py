@@ -11,10 +11,11 @@ import pytest
 WORKSTATION = ("torch", "onnx", "onnxscript", "sympy", "h5py", "safetensors", "cerberus")
 
 EVERY_MODULE = """
-import importlib, pathlib, reverie.device_runtime as package
-for path in pathlib.Path(package.__file__).parent.glob("*.py"):
-    if path.stem != "__init__":
-        importlib.import_module(f"reverie.device_runtime.{path.stem}")
+import importlib, pkgutil, reverie.device_runtime as package
+names = [module.name for module in pkgutil.walk_packages(package.__path__, "reverie.device_runtime.")]
+assert "reverie.device_runtime.method.update" in names
+for name in names:
+    importlib.import_module(name)
 """
 
 RUN = """

@@ -1,0 +1,78 @@
+"""How an update of a home begins: with a folder of frames, or with those that are stored, once they are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from reverie.device_runtime.bundle.bundle import read_manifest, read_verified
+from reverie.device_runtime.camera.inputs import InputMaker
+from reverie.device_runtime.changes import transaction
+from reverie.device_runtime.config import UpdateConfig
+from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.errors import FramesError
+from reverie.device_runtime.frames import intake
+from reverie.device_runtime.frames.frame_store import FrameStore
+from reverie.device_runtime.frames.selection import OnDemand, Selection, Shown, select, shown_in
+from reverie.device_runtime.home import store
+from reverie.device_runtime.home.journal import Journal
+from reverie.device_runtime.method.frames import extend_classes
+from reverie.device_runtime.method.monitor import Listener, Monitor
+
+LEFT = {intake.OVER_THE_CAP, intake.UNREADABLE}
+"""Reasons for which a frame is not taken and stays where it is."""
+
+
+def begin(
+    home: Path,
+    journal: Journal,
+    folder: Path | None,
+    config: UpdateConfig,
+    listener: Listener | None = None,
+    keep_frames: bool = False,
+) -> None:
+    """Look at the frames in `folder`, or at those that are stored, set aside what is not fit, and begin an update.
+
+    Stored frames that it learns go when its result is in service, and so do those that had been set aside before;
+    `keep_frames` keeps both. Raises FramesError before anything is changed; StorageError, HomeError, UpdateError.
+    """
+    frames = FrameStore(home, journal)
+    before = frames.numbers_set_aside()
+    stored = frames.numbers_to_learn() if folder is None else []
+    shown = _shown(frames, stored) if folder is None else shown_in(folder, config.min_images)
+    parent = store.read_generation(home)
+    bundle = home / "bundles" / parent.bundle
+    manifest = read_manifest(bundle, parent.bundle)
+    extend_classes(parent.classes, tuple(sorted({frame.label for frame in shown})), manifest.slots)
+    solver = Graph(read_verified(home / "generations" / parent.name, "solver.onnx", parent.files["solver.onnx"]))
+    monitor = Monitor(listener)
+    with monitor.stage("frames") as reading:
+        selection = select(shown, InputMaker(bundle, manifest), solver, parent.classes, config, home, monitor.step)
+    leaving = [] if keep_frames or not stored else [stored[at] for at in selection.taken]
+    aside_before = [] if keep_frames else before
+    transaction.begin(home, journal, selection.frames, config, reading, selection.counts(shown), leaving, aside_before)
+    for at, reason in selection.set_aside.items():
+        if reason not in LEFT and folder is None:
+            frames.set_aside(frames.frame(stored[at]), reason)
+    if folder is not None:
+        _copy_aside(frames, shown, selection)
+    frames.note()
+
+
+def _shown(frames: FrameStore, numbers: Sequence[int]) -> Sequence[Shown]:
+    def shown(at: int) -> Shown:
+        frame = frames.frame(numbers[at])
+        return Shown(frame.label, frame.file, partial(frames.content, frame), bool(frame.released))
+
+    return OnDemand(len(numbers), shown)
+
+
+def _copy_aside(frames: FrameStore, shown: Sequence[Shown], selection: Selection) -> None:
+    """Keep what was set aside of a folder for somebody to look at, as far as there is room: it is in the folder too."""
+    for at, reason in selection.set_aside.items():
+        if reason not in LEFT:
+            try:
+                frames.add(shown[at].label, shown[at].read(), reason)
+            except FramesError:
+                return

@@ -1,0 +1,142 @@
+"""The networks of one generation: their weights, their class names, and sessions made from both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from reverie.device_runtime.bundle.bundle import (
+    BETAS,
+    MODELS,
+    SAMPLING,
+    Manifest,
+    Weights,
+    as_injected,
+    read_training,
+    read_verified,
+    read_weights,
+    write_weights,
+)
+from reverie.device_runtime.engine.engine import Graph, TrainStep, block_size
+from reverie.device_runtime.method.rows import CHUNK, Rows
+
+
+@dataclass(frozen=True)
+class Models:
+    """Weights of solver, generator and discriminator, for the graphs in `folder`, a verified bundle.
+
+    `classes` names the class slots in use, in the order of the slots.
+    """
+
+    folder: Path
+    manifest: Manifest
+    classes: tuple[str, ...]
+    solver: Weights
+    generator: Weights
+    discriminator: Weights
+    learnt: tuple[int, ...] = ()
+    """How often the generator learnt each of the first classes, the pretraining included; the others, once."""
+
+    @property
+    def times_learnt(self) -> np.ndarray:
+        """How often the generator learnt the class of each slot (C,), the pretraining included; 0 if it is free."""
+        used = [*self.learnt, *[1] * (len(self.classes) - len(self.learnt))]
+        return np.array(used + [0] * (self.manifest.slots - len(used)))
+
+    @property
+    def active(self) -> np.ndarray:
+        """Mask (C,) of the class slots in use, float32."""
+        return class_mask(len(self.classes), self.manifest.slots)
+
+    @cached_property
+    def solver_graph(self) -> Graph:
+        """Input → logits, probabilities."""
+        return Graph(self.model_file("solver"), chunk=self.manifest.chunk("solver"))
+
+    @cached_property
+    def generator_graph(self) -> Graph:
+        """noise, code → generated."""
+        return Graph(self.model_file("generator"), chunk=self.manifest.chunk(SAMPLING))
+
+    def synthesis_graph(self, trained: Weights, search: str) -> Graph:
+        """The loss and its gradient for the "image" or "noise" that is searched, between this solver and `trained`.
+
+        The weights of both solvers, and of the generator where its noise is searched, are constants of the session.
+        """
+        injected = as_injected(self.solver, trained, self.generator if search == "noise" else {})
+        path = self.manifest.form(f"synthesis_{search}.onnx", block_size())
+        chunk = self.manifest.chunk(f"synthesis_{search}")
+        return Graph(read_verified(self.folder, path, self.manifest.files[path]), injected, chunk)
+
+    def model_file(self, name: str) -> bytes:
+        """The ONNX file of `name` ("solver", "generator" or "discriminator") with these weights in place."""
+        weights: Weights = dict(getattr(self, name))
+        if name == "solver":
+            weights["active"] = self.active
+        return write_weights(self.template(name), self.manifest.tensors[name], weights)
+
+    def template(self, name: str) -> bytes:
+        """The bundle's own ONNX file of `name`, verified. Raises BundleError."""
+        return read_verified(self.folder, f"{name}.onnx", self.manifest.files[f"{name}.onnx"])
+
+    def train_step(self, name: str) -> TrainStep:
+        """Steps on the bundle's training artifacts of `name`, verified, from these weights. Raises BundleError."""
+        parts = read_training(self.folder, self.manifest, name, block_size())
+        return TrainStep(parts, getattr(self, name), f"{name}_train", BETAS[name], self.manifest.chunk(name))
+
+    def with_solver(self, solver: Weights) -> Models:
+        """A copy with the weights in `solver` replaced; those that do not train stay."""
+        return replace(self, solver={**self.solver, **solver})
+
+    def with_generative(self, generator: Weights, discriminator: Weights, learnt: tuple[int, ...]) -> Models:
+        """A copy with the weights of generator and discriminator replaced, and how often these learnt each class."""
+        return replace(self, generator=generator, discriminator=discriminator, learnt=learnt)
+
+    def with_classes(self, classes: tuple[str, ...]) -> Models:
+        """A copy in which the class slots of `classes` are in use; the generator has not learnt those that are new."""
+        return replace(self, classes=classes, learnt=tuple(self.times_learnt[: len(classes)].tolist()))
+
+    def learnt_once_more(self, slots: np.ndarray, apart: bool) -> tuple[int, ...]:
+        """`learnt` once the generator has learnt the classes in `slots`, with their times kept `apart` or not."""
+        came = np.isin(np.arange(self.manifest.slots), slots)
+        times = self.times_learnt + came if apart else np.maximum(self.times_learnt, came)
+        return tuple(times[: len(self.classes)].tolist())
+
+
+def class_mask(classes: int, slots: int) -> np.ndarray:
+    """1 for the first `classes` of `slots`, 0 for the rest, float32."""
+    return (np.arange(slots) < classes).astype(np.float32)
+
+
+def one_hot(labels: np.ndarray, slots: int) -> np.ndarray:
+    """Class slots (N,) → rows (N, slots), float32."""
+    return np.asarray(np.eye(slots, dtype=np.float32)[labels])
+
+
+def weights_in_files(manifest: Manifest, files: dict[str, bytes]) -> dict[str, Weights]:
+    """The weights that lie in the three model files, by model name; the solver's class mask is left out."""
+    weights = {name: read_weights(files[name], manifest.tensors[name]) for name in MODELS}
+    weights["solver"].pop("active")
+    return weights
+
+
+def softened(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """softmax(logits / temperature) along the last axis, float32."""
+    scaled = logits / np.float32(temperature)
+    exponents = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def run_in_chunks(graph: Graph, output: str, chunk: int = CHUNK, **feeds: Rows) -> np.ndarray:
+    """`output` of `graph` over all rows of `feeds`, `chunk` rows at a time, so that memory stays bounded."""
+    rows = len(next(iter(feeds.values())))
+    result = np.empty(0, np.float32)
+    for at in range(0, rows, chunk):
+        part = graph.run({name: value[at : at + chunk] for name, value in feeds.items()})[output]
+        if at == 0:
+            result = np.empty((rows, *part.shape[1:]), part.dtype)
+        result[at : at + chunk] = part
+    return result

@@ -1,0 +1,82 @@
+"""One update, told from top to bottom: the six stages of the method.
+
+    1  replay             noise → pretrained generator → inputs, labelled by the pretrained solver
+    2  fine-tune          generated and live inputs train the solver → the trained solver
+    3  synthesis          start inputs go through the pretrained and the trained solver, both fixed,
+    4                     and change along the gradient of a loss of both results and a reference label
+    5  retrain            synthesised inputs train the trained solver → the updated solver
+    6  generative update  discriminator and generator learn the live inputs, for the next update
+
+Every stage begins where the monitor says that it stopped, and ends in the same result however often it was cut off.
+Nothing here touches the disk: `transaction.go_on` keeps the states of the stages and puts the result into service.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from reverie.device_runtime.config import UpdateConfig
+from reverie.device_runtime.method import fit, generative, synthesis
+from reverie.device_runtime.method.frames import Frames, extend_classes, split
+from reverie.device_runtime.method.models import Models
+from reverie.device_runtime.method.monitor import Monitor
+from reverie.device_runtime.method.noise import times_kept
+from reverie.device_runtime.method.replay import Replay
+from reverie.device_runtime.method.report import Report, make_report
+
+
+class Updated(NamedTuple):
+    """The models after the update, what was measured, and the synthesised inputs (N, *S) with their references (N,)."""
+
+    models: Models
+    report: Report
+    synthesised: np.ndarray
+    references: np.ndarray
+
+
+def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor: Monitor) -> Updated:
+    """Learn `frames` with all six stages. Raises FramesError before any work, TrainingError where a loss is NaN."""
+    classes = extend_classes(pretrained.classes, frames.classes, pretrained.manifest.slots)
+    live, held_out = split(frames, classes, config.holdout, config.seed)
+    ratio = config.replay.per_live
+    if ratio is None:
+        ratio = float(np.minimum(pretrained.times_learnt, times_kept(pretrained)).sum()) / len(frames.classes)
+    start = pretrained.with_classes(classes)
+
+    with monitor.stage("replay"):
+        replay = Replay(pretrained, config.replay, config.seed)
+        if monitor.resume() is None:
+            replay.pool("fine-tune", 0)
+            monitor.step(1, 1)
+            monitor.save({})
+
+    with monitor.stage("fine-tune"):
+        trained = start.with_solver(fit.fine_tune(start, replay, live, ratio, config.fine_tune, config.seed, monitor))
+
+    updated, synthesised = trained, np.empty((0, *pretrained.manifest.input_shape), np.float32)
+    references = np.empty(0, np.int64)
+    if config.synthesis.count:
+        with monitor.stage("synthesis"):
+            found = synthesis.synthesise(
+                pretrained, trained, live.labels, config.synthesis, config.replay, config.seed, monitor
+            )
+            synthesised, references = found.examples.inputs, found.references
+
+        with monitor.stage("retrain"):
+            updated = trained.with_solver(
+                fit.retrain(trained, replay, live, found.examples, ratio, config.retrain, config.seed, monitor)
+            )
+
+    del replay  # whose pool of generated inputs would stay in memory
+    if config.generative.steps:
+        with monitor.stage("generative update"):
+            generator, discriminator = generative.update_generator(
+                pretrained, updated, live, config.generative, config.seed, monitor
+            )
+            learnt = updated.learnt_once_more(live.labels, apart=config.generative.anchor > 0)
+            updated = updated.with_generative(generator, discriminator, learnt)
+
+    report = make_report(pretrained, updated, live, held_out, config, monitor)
+    return Updated(updated, report, synthesised, references)

@@ -1,0 +1,145 @@
+"""What is measured of an update for `promotion.py`: on held-out frames, generated inputs, canary images."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from reverie.device_runtime.bundle.bundle import Weights
+from reverie.device_runtime.bundle.canary import read_canary
+from reverie.device_runtime.config import UpdateConfig
+from reverie.device_runtime.method.fit import Live
+from reverie.device_runtime.method.frames import Frames, split
+from reverie.device_runtime.method.models import Models, run_in_chunks
+from reverie.device_runtime.method.noise import draw_noise, parted
+from reverie.device_runtime.method.randomness import rng_for
+from reverie.device_runtime.method.replay import generate, pool_size
+from reverie.device_runtime.method.report import predict
+from reverie.device_runtime.method.rows import Rows, in_chunks
+from reverie.device_runtime.promotion.promotion import Counts, Figures, GeneratorFigures
+
+SAMPLES = 1000
+"""Generated inputs to compare on; fewer where they are large."""
+TIMED = 30
+"""Most predictions timed of each solver."""
+TIMED_SECONDS = 2.0
+
+
+def evaluate(previous: Models, updated: Models, frames: Frames, config: UpdateConfig) -> Figures:
+    """Compare `updated`, which learnt `frames` with `config`, with `previous`. Raises BundleError."""
+    live, held_out = split(frames, updated.classes, config.holdout, config.seed)
+    noise, codes = draw_noise(previous, pool_size(previous, SAMPLES), rng_for(config.seed, "evaluation"), balance=True)
+    inputs = generate(previous, noise, codes)
+    said = predict(previous, inputs)
+    canary = read_canary(previous.folder, previous.manifest)
+    return Figures(
+        finite=_finite(updated.solver),
+        held_out=tuple(_counts(previous, updated, held_out, slot) for slot in np.unique(live.labels)),
+        unseen=tuple(_unseen(live, held_out, slot) for slot in np.unique(live.labels)),
+        contradicted=contradicted(_probabilities(updated, held_out.inputs), held_out.labels),
+        generated=_by_class(previous, said, said, predict(updated, inputs)),
+        canary=()
+        if canary is None
+        else _by_class(previous, canary.labels, predict(previous, canary.inputs), predict(updated, canary.inputs)),
+        milliseconds=_milliseconds(previous, updated),
+        generator=_generator_figures(previous, updated, noise, codes, inputs),
+    )
+
+
+def contradicted(probabilities: np.ndarray, labels: np.ndarray) -> int:
+    """How many of `labels` (N,) a solver with `probabilities` (N, C) is sure to be another one of them.
+
+    Sure: it finds the other label most likely, and no less likely than it finds that on average where the label is
+    given (Northcutt et al., "Confident learning", JAIR 2021).
+    """
+    count = 0
+    for slot in np.unique(labels):
+        given = labels == slot
+        sure = probabilities[:, slot] >= probabilities[given, slot].mean()
+        count += int((sure & ~given & (probabilities.argmax(axis=1) == slot)).sum())
+    return count
+
+
+def _counts(previous: Models, updated: Models, held_out: Live, slot: int) -> Counts:
+    inputs = held_out.of(slot)
+    if not len(inputs):
+        return Counts(updated.classes[slot], 0, 0, 0)
+    known = slot < len(previous.classes)
+    before = int((predict(previous, inputs) == slot).sum()) if known else 0
+    return Counts(updated.classes[slot], len(inputs), before, int((predict(updated, inputs) == slot).sum()))
+
+
+def _unseen(live: Live, held_out: Live, slot: int) -> int:
+    shown = [*_digests(held_out.of(slot))]
+    asked = set(shown)
+    learnt = {digest for digest in _digests(live.of(slot)) if digest in asked}
+    return sum(digest not in learnt for digest in shown)
+
+
+def _digests(inputs: Rows) -> Iterator[bytes]:
+    for part in in_chunks(inputs):
+        yield from (hashlib.sha256(row.tobytes()).digest() for row in part)
+
+
+def _by_class(models: Models, truth: np.ndarray, before: np.ndarray, after: np.ndarray) -> tuple[Counts, ...]:
+    """Counts of each class of `models`; all arrays are class slots (N,)."""
+    rows = [truth == slot for slot in range(len(models.classes))]
+    return tuple(
+        Counts(label, int(r.sum()), int((before[r] == slot).sum()), int((after[r] == slot).sum()))
+        for slot, (label, r) in enumerate(zip(models.classes, rows, strict=True))
+    )
+
+
+def _generator_figures(
+    previous: Models, updated: Models, noise: np.ndarray, codes: np.ndarray, inputs: np.ndarray
+) -> GeneratorFigures:
+    """The same noise through both generators, `parted` for the updated one, and through that noise for new classes."""
+    now = generate(updated, parted(previous, noise, codes, updated.times_learnt[codes] > 1), codes)
+    new = np.arange(len(previous.classes), len(updated.classes))
+    new_codes = np.repeat(new, max(1, len(codes) // len(updated.classes)))
+    rng = rng_for(updated.manifest.slots, "evaluation: new classes")
+    drawn = rng.standard_normal((len(new_codes), noise.shape[1]), dtype=np.float32)
+    finite = all(_finite(weights) for weights in (updated.generator, updated.discriminator))
+    shown: tuple[Counts, ...] = ()
+    if len(new):
+        made = generate(updated, drawn, new_codes)
+        finite = finite and bool(np.isfinite(made).all())
+        seen = predict(updated, made)
+        shown = tuple(
+            Counts(updated.classes[s], int((new_codes == s).sum()), 0, int((seen[new_codes == s] == s).sum()))
+            for s in new
+        )
+    return GeneratorFigures(
+        finite=finite and bool(np.isfinite(now).all()),
+        known=_by_class(previous, codes, predict(updated, inputs), predict(updated, now)),
+        new=shown,
+    )
+
+
+def _finite(weights: Weights) -> bool:
+    return all(bool(np.isfinite(value).all()) for value in weights.values())
+
+
+def _probabilities(models: Models, inputs: Rows) -> np.ndarray:
+    if not len(inputs):
+        return np.empty((0, models.manifest.slots), np.float32)
+    return run_in_chunks(models.solver_graph, "probabilities", input=inputs)
+
+
+def _milliseconds(previous: Models, updated: Models) -> tuple[float, float]:
+    """Fastest prediction of one input by each solver, in turns, so that whatever else runs disturbs both alike."""
+    one = {"input": np.zeros((1, *previous.manifest.input_shape), np.float32)}
+    graphs = (previous.solver_graph, updated.solver_graph)
+    fastest = [float("inf"), float("inf")]
+    end = time.monotonic() + TIMED_SECONDS
+    for turn in range(TIMED):
+        if turn >= 3 and time.monotonic() > end:
+            break
+        for at, graph in enumerate(graphs):
+            began = time.perf_counter()
+            graph.run(one)
+            fastest[at] = min(fastest[at], time.perf_counter() - began)
+    return 1000 * fastest[0], 1000 * fastest[1]

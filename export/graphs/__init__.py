@@ -1,0 +1,1 @@
+"""The graphs of a bundle: made in torch, exported, given gradients, and compared with torch."""

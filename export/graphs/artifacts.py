@@ -1,0 +1,146 @@
+"""ONNX graph → what the device runs: training artifacts, input-gradient graphs and weight places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import onnx
+from onnxruntime.capi import _pybind_state as ort
+from onnxruntime.training import artifacts, onnxblock
+
+from reverie.device_runtime.bundle.bundle import TRAINING_PARTS, TensorRecord
+from reverie.device_runtime.errors import ExportError
+from reverie.export.graphs.onnx_export import IR_VERSION, strip_metadata
+from reverie.export.graphs.quiet import quiet_stderr
+from reverie.export.rewriting import rewriting
+
+
+def write_training(model: onnx.ModelProto, trainable: Sequence[str], betas: tuple[float, float], folder: Path) -> None:
+    """Write training_model.onnx, eval_model.onnx, optimizer_model.onnx (AdamW) and checkpoint into `folder`.
+
+    The training model is written in all its forms, see `rewriting`. The first output of `model` is the loss; its
+    initializers `trainable` are trained, the others stay constant.
+    """
+    folder.mkdir(parents=True)
+    graph_constants_inline(model, trainable)
+    rewriting.prepare(model)
+    strip_metadata(model)
+    try:
+        with quiet_stderr():
+            artifacts.generate_artifacts(
+                model,
+                requires_grad=list(trainable),
+                loss=None,
+                # The epsilon of torch's Adam, so that steps compare with torch's.
+                optimizer=onnxblock.optim.AdamW(betas=betas, eps=1e-8, weight_decay=0.0),
+                artifact_directory=folder,
+            )
+    except Exception as error:
+        raise _no_gradient(folder.name, error) from error
+    for path in folder.glob("*.onnx"):
+        written = onnx.load(path)
+        written.ir_version = IR_VERSION
+        if path.name == "optimizer_model.onnx":
+            _optimize_as_torch(written)
+        forms = rewriting.forms(written, path.name) if path.name == TRAINING_PARTS[0] else {path.name: written}
+        for name, form in forms.items():
+            strip_metadata(form)
+            (folder / name).write_bytes(form.SerializeToString(deterministic=True))
+
+
+def _no_gradient(artifact: str, error: Exception) -> ExportError:
+    reason = str(error).strip().splitlines()[-1]
+    return ExportError(f"onnxruntime-training builds no gradient graph for {artifact}: {reason}")
+
+
+def _optimize_as_torch(optimizer: onnx.ModelProto) -> None:
+    """Let the one node of an AdamW graph add epsilon after the bias correction, as torch does (mode 0).
+
+    It and its output are renamed, because onnxblock numbers them from a counter of the whole process.
+    """
+    (node,) = optimizer.graph.node
+    next(attribute for attribute in node.attribute if attribute.name == "adam_mode").i = 0
+    node.name = node.op_type
+    node.output[0] = optimizer.graph.output[0].name = "updated"
+
+
+def graph_constants_inline(model: onnx.ModelProto, keep: Sequence[str]) -> None:
+    """Turn initializers that are not trained into Constant nodes, so that they stay out of the checkpoint."""
+    for tensor in [t for t in model.graph.initializer if t.name not in keep]:
+        node = onnx.helper.make_node("Constant", [], [tensor.name], name=f"constant.{tensor.name}", value=tensor)
+        node.attribute[0].t.name = ""
+        model.graph.initializer.remove(tensor)
+        model.graph.node.insert(0, node)
+
+
+def input_gradient(model: onnx.ModelProto, wanted: str) -> onnx.ModelProto:
+    """`model` with one more output, `<wanted>_grad`: the gradient of its first output for the input `wanted`."""
+    rewriting.prepare(model)
+    strip_metadata(model)
+    loss = model.graph.output[0].name
+    try:
+        with quiet_stderr():
+            builder = ort.GradientGraphBuilder(model.SerializeToString(), {loss}, {wanted}, loss, ort.SessionOptions())
+            builder.build()
+    except Exception as error:
+        raise _no_gradient("synthesis", error) from error
+    gradient: onnx.ModelProto = onnx.load_from_string(builder.get_model())
+    name = f"{wanted}_grad"
+    if name not in {output.name for output in gradient.graph.output}:
+        shape = next(i for i in gradient.graph.input if i.name == wanted)
+        output = gradient.graph.output.add()
+        output.CopyFrom(shape)
+        output.name = name
+    gradient.ir_version = IR_VERSION
+    return gradient
+
+
+def tensor_places(model: bytes, names: Sequence[str]) -> dict[str, TensorRecord]:
+    """Where the raw bytes of the float32 initializers `names` lie in a serialised ONNX model.
+
+    Walks the protobuf wire format: ModelProto.graph is field 7, GraphProto.initializer 5, TensorProto.dims 1,
+    .name 8 and .raw_data 9.
+    """
+    records = {}
+    for graph_start, graph_end in _fields(model, 0, len(model), 7):
+        for start, end in _fields(model, graph_start, graph_end, 5):
+            tensor = onnx.TensorProto.FromString(model[start:end])
+            if tensor.name in names:
+                if tensor.data_type != onnx.TensorProto.FLOAT or not tensor.raw_data:
+                    raise ExportError(f"parameter {tensor.name} is not stored as plain float32: convert the model")
+                (raw_start, _), *_rest = _fields(model, start, end, 9)
+                records[tensor.name] = TensorRecord(raw_start, tuple(tensor.dims))
+    missing = sorted(set(names) - set(records))
+    if missing:
+        raise ExportError(f"parameters {', '.join(missing)} vanished in the export: are they used in forward?")
+    return records
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+
+
+def _fields(data: bytes, start: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
+    """Byte ranges of the length-delimited fields numbered `wanted` in the message at data[start:end]."""
+    at = start
+    while at < end:
+        key, at = _varint(data, at)
+        field, wire_type = key >> 3, key & 7
+        if wire_type == 0:
+            _, at = _varint(data, at)
+        elif wire_type == 1:
+            at += 8
+        elif wire_type == 5:
+            at += 4
+        else:
+            size, at = _varint(data, at)
+            if field == wanted:
+                yield at, at + size
+            at += size

@@ -1,0 +1,1 @@
+"""From folders of images to a trained solver, generator and discriminator."""

@@ -1,0 +1,1 @@
+"""The same graphs, faster: other operators, and layouts for processors that have kernels for them."""

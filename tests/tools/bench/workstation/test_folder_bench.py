@@ -1,0 +1,140 @@
+"""The accuracy bench on images of one's own, behind a backbone of one's own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import own_backbones
+import pytest
+
+from reverie.device_runtime.errors import FramesError
+from reverie.tools.bench.accuracy_start import OwnImages, begin_with_folder
+from reverie.tools.bench.protocols import product_tasks
+from reverie.tools.bench.results import Run, load_runs, save_runs
+
+LABELS = ("apple", "bolt", "cup", "dish", "egg")
+IMAGES = 15
+
+
+@pytest.fixture
+def pictures(workspace):
+    """Fifteen pictures of each label, of a colour of their own with noise."""
+    shutil.copy(own_backbones.__file__, workspace / "my_backbones.py")
+    for at, label in enumerate(LABELS):
+        (workspace / "pictures" / label).mkdir(parents=True)
+        for number in range(IMAGES):
+            rng = np.random.default_rng([at, number])
+            colour = np.array([60 * (at % 3), 90 * (at // 3), 180 * (at % 2)])
+            image = colour + rng.integers(0, 60, (20, 24, 3))
+            cv2.imwrite(f"pictures/{label}/{number}.png", image.astype(np.uint8))
+    return workspace / "pictures"
+
+
+def own(folder, solver="my_backbones:many", validation=False):
+    return OwnImages(folder, validation, (16, 16), solver, None, "neck", 3, 2, {}, None)
+
+
+@pytest.mark.parametrize("validation", [False, True])
+def test_a_share_of_each_class_is_tested_and_never_learnt(pictures, tmp_path, validation):
+    (tmp_path / "scratch").mkdir()
+    measured = begin_with_folder(own(pictures, validation=validation), None, 0, tmp_path / "scratch")
+    steps = measured.steps
+    assert measured.dataset == ("pictures validation" if validation else "pictures")
+    assert measured.start.classes == LABELS[:3]
+    assert [sorted(set(update.labels.tolist())) for update in steps.updates] == [[3], [4]]
+    tested, learnt = 3, IMAGES - (6 if validation else 3)
+    assert [len(test.labels) for test in steps.tests] == [3 * tested, tested, tested]
+    assert [len(part.labels) for part in (steps.history, *steps.updates)] == [3 * learnt, learnt, learnt]
+    features = {row.tobytes() for part in (steps.history, *steps.updates) for row in part.inputs}
+    assert not features & {row.tobytes() for test in steps.tests for row in test.inputs}
+    assert measured.start.manifest.backbone is not None
+    assert steps.history.inputs.shape[1:] == measured.start.manifest.input_shape
+
+
+def test_product_is_learnt_on_a_folder_of_images_behind_a_backbone(pictures, reverie):
+    asked = ("bench", "accuracy", "--images", pictures, "--size", "16,16", "--solver", "my_backbones:many")
+    more = (
+        "--backbone-until",
+        "neck",
+        "--solver-epochs",
+        300,
+        "--gan-steps",
+        20,
+        "--seeds",
+        1,
+        "--output",
+        "figures.json",
+    )
+    finished = reverie(*asked, *more, "--form", "joint", "--form", "ewc", "--form", "default")
+    assert finished.code == 0, finished.err
+    joint, ewc, default = load_runs(Path("figures.json"))
+    for run in (joint, ewc, default):
+        assert (run.dataset, run.protocol) == ("pictures", "product")
+        assert run.weights == [9, 3, 3]
+        assert run.matrix[0][0] > 0.6
+    assert joint.overall(2) > 0.6
+    assert not default.pictures
+    assert set(default.coverage[-1]) == set(LABELS)
+
+
+def test_grey_pictures_go_through_a_colour_backbone_if_that_is_stated(pictures, reverie):
+    for file in pictures.rglob("*.png"):
+        cv2.imwrite(str(file), cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
+    asked = ("bench", "accuracy", "--images", pictures, "--size", "16,16", "--solver", "my_backbones:many")
+    less = ("--backbone-until", "neck", "--solver-epochs", 1, "--gan-steps", 1, "--seeds", 1, "--form", "none")
+    finished = reverie(*asked, *less)
+    assert (finished.code, finished.out) == (1, "")
+    assert "--colour" in finished.err
+    assert reverie(*asked, *less, "--colour", "rgb").code == 0
+
+
+@pytest.mark.parametrize(("classes", "tasks"), [(4, (2, 1, 1)), (5, (3, 1, 1)), (7, (4, 2, 1)), (10, (6, 2, 2))])
+def test_three_fifths_of_the_classes_are_known_and_the_rest_comes_in_two_updates(classes, tasks):
+    found = product_tasks(classes)
+    assert tuple(len(task) for task in found) == tasks
+    assert [slot for task in found for slot in task] == list(range(classes))
+
+
+def test_too_few_classes_are_refused():
+    with pytest.raises(FramesError, match="3 classes are too few"):
+        product_tasks(3)
+
+
+def test_other_images_or_options_are_another_measurement(pictures, reverie):
+    digests = {own(pictures).digest(), own(pictures, "my_backbones:other").digest()}
+    saved = Run("pictures", "product", "none", 0, [[1.0]], [1.0], [1.0], settings=own(pictures).digest())
+    save_runs([saved], Path("figures.json"))
+    shutil.copy(pictures / "egg/1.png", pictures / "egg/one more.png")
+    digests.add(own(pictures).digest())
+    assert len(digests) == 3
+    asked = ("bench", "accuracy", "--images", pictures, "--size", "16,16", "--output", "figures.json")
+    finished = reverie(*asked)
+    assert (finished.code, finished.out) == (1, "")
+    assert "figures.json holds runs of pictures with other images or options" in finished.err
+
+
+def test_a_cache_gives_what_was_pretrained_to_the_same_options_alone(pictures, tmp_path):
+    cache, asked = tmp_path / "cache", own(pictures)
+
+    def begun(name, own):
+        (tmp_path / name).mkdir()
+        return begin_with_folder(own, cache, 0, tmp_path / name).pretrained
+
+    first = begun("first", asked)
+    assert first.parent == cache
+    written = (first / "solver.safetensors").stat()
+    assert begun("again", asked) == first
+    assert (first / "solver.safetensors").stat() == written
+    other = begun("other", asked._replace(gan_steps=3))
+    assert other != first
+    assert (other / "solver.safetensors").is_file()
+
+
+def test_either_files_or_a_folder_are_measured(reverie):
+    for given in ((), ("--data", "a", "--images", "b")):
+        finished = reverie("bench", "accuracy", *given)
+        assert (finished.code, finished.out) == (2, "")
+        assert "give either --data or --images" in finished.err

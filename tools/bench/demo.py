@@ -1,0 +1,60 @@
+"""`reverie bench demo-bundle`: the demo in `models/`, made from the Fashion-MNIST files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+
+from reverie.device_runtime.bundle.preprocess import Preprocessing, input_to_image
+from reverie.device_runtime.errors import ExportError
+from reverie.tools.bench.protocols import Samples, product, read_idx
+from reverie.tools.display import step_progress
+
+LABELS = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot")
+TEST_IMAGES = 200
+"""Test images of each class."""
+
+
+def make_demo(data: Path, output: Path, seed: int, console: Console) -> None:
+    """Write `output`/bundle, frames/LABEL/*.png and test/LABEL/*.png; `output` must not exist."""
+    from reverie.export.exporter import export_bundle
+    from reverie.export.pretraining.pretrain import PretrainConfig
+    from reverie.export.pretraining.pretrained import load_networks
+    from reverie.export.pretraining.pretraining import pretrain_arrays
+
+    if output.exists():
+        raise ExportError(f"{output} exists already: remove it or choose another --output")
+    steps = product(read_idx(data / "fashion", "train"), read_idx(data / "fashion", "t10k"), seed)
+    how = Preprocessing(28, 28, "grey")
+    output.mkdir(parents=True)
+    work = output / "pretrained"
+    pretrained = pretrain_arrays(
+        steps.history.inputs,
+        steps.history.labels,
+        LABELS[:6],
+        how,
+        work,
+        PretrainConfig(seed=seed),
+        step_progress(console),
+    )
+    export_bundle(load_networks(pretrained, "fashion-demo", spare_classes=4), output / "bundle", console.print)
+    for path in work.iterdir():
+        path.unlink()
+    work.rmdir()
+    _write_images(steps.updates[0], output / "frames", how)
+    rng = np.random.default_rng(seed)
+    for tested in steps.tests[:2]:
+        for label in np.unique(tested.labels):
+            rows = rng.choice(np.flatnonzero(tested.labels == label), TEST_IMAGES, replace=False)
+            _write_images(tested.take(np.sort(rows)), output / "test", how)
+    console.print(f"written to {output}")
+
+
+def _write_images(samples: Samples, folder: Path, how: Preprocessing) -> None:
+    for at, (x, label) in enumerate(zip(samples.inputs, samples.labels, strict=True)):
+        path = folder / LABELS[label] / f"{at:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), input_to_image(x, how), [cv2.IMWRITE_PNG_COMPRESSION, 9])

@@ -1,0 +1,1 @@
+"""The verbs of `reverie`, a file each, and nothing else."""

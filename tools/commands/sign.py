@@ -1,0 +1,23 @@
+"""`reverie sign`: sign a bundle that was exported without a key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("sign")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--key", required=True, type=click.Path(path_type=Path), help="Private key, as reverie keygen wrote it.")
+def command(bundle: Path, key: Path) -> None:
+    """Check the folder BUNDLE and sign its manifest, in place of a signature that it may have."""
+    from reverie.device_runtime.bundle import signing
+    from reverie.device_runtime.bundle.bundle import SIGNATURE
+    from reverie.device_runtime.bundle.sources import Folder, accept
+    from reverie.device_runtime.home import disk
+
+    accepted = accept(Folder(bundle), None)
+    disk.replace(bundle / SIGNATURE, signing.sign(accepted.text, key))
+    (bundle / SIGNATURE).chmod(0o644)  # a bundle is no secret
+    click.echo(f"{bundle} is signed; any change of it is noticed from now on")

@@ -1,0 +1,1 @@
+"""A generation as one HTML file, and the plots that this and the benches draw."""
