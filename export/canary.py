@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reverie.device_runtime.bundle.bundle import CANARY, Manifest
 from reverie.device_runtime.bundle.canary import write_canary
+from reverie.device_runtime.bundle.manifest import CANARY, Manifest
 from reverie.device_runtime.bundle.preprocess import image_files
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.errors import ExportError

@@ -20,9 +20,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reverie.device_runtime.bundle import bundle, signing
+from reverie.device_runtime.bundle import signing
+from reverie.device_runtime.bundle.contents import fingerprint, training_parts
+from reverie.device_runtime.bundle.manifest import (
+    BACKBONE,
+    BETAS,
+    CANARY,
+    MANIFEST,
+    SAMPLING,
+    SIGNATURE,
+    Manifest,
+    TensorRecord,
+    blocked_form,
+)
+from reverie.device_runtime.bundle.parsing import parse_manifest
 from reverie.device_runtime.bundle.preprocess import Preprocessing
-from reverie.device_runtime.engine.engine import Graph, TrainStep, block_size
+from reverie.device_runtime.engine.graph import Graph, block_size
+from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.errors import EngineError, ExportError, ReverieError, TrainingError, first_line
 from reverie.export.canary import add_canary, canary_files
 from reverie.export.graphs import artifacts, graphs, onnx_export, parity
@@ -79,7 +93,7 @@ class Networks:
 
 def export_bundle(
     networks: Networks, output: Path, progress: Callable[[str], None], key: Path | None = None
-) -> bundle.Manifest:
+) -> Manifest:
     """Write the bundle `output`, a folder or a .zip, which must not exist; the private `key` signs it.
 
     Raises ExportError, SignatureError and leaves nothing behind.
@@ -98,10 +112,10 @@ def export_bundle(
     try:
         manifest = _Exporter(networks, work, progress).write()
         text = manifest.to_json().encode()
-        bundle.parse_manifest(text, output)
-        (work / bundle.MANIFEST).write_bytes(text)
+        parse_manifest(text, output)
+        (work / MANIFEST).write_bytes(text)
         if key is not None:
-            (work / bundle.SIGNATURE).write_bytes(signing.sign(text, key))
+            (work / SIGNATURE).write_bytes(signing.sign(text, key))
         if output.suffix == ".zip":
             pack(work, packed)
             packed.rename(output)
@@ -124,9 +138,9 @@ class _Exporter:
         self.parity = dict(networks.compared)
         self.chunks: dict[str, int] = {}
         """Rows of a batch that are computed at a time, by network or search; none whose rows depend on one another."""
-        self.tensors: dict[str, dict[str, bundle.TensorRecord]] = {}
+        self.tensors: dict[str, dict[str, TensorRecord]] = {}
 
-    def write(self) -> bundle.Manifest:
+    def write(self) -> Manifest:
         n = self.networks
         self.check_shapes()
         if n.canary is not None:
@@ -152,19 +166,19 @@ class _Exporter:
         self.write_synthesis("image", graphs.ImageSynthesis(pair), "input", ("loss", "each"))
         self.write_synthesis("noise", graphs.NoiseSynthesis(pair, n.generator), "noise", ("loss", "each", "generated"))
         if n.canary is not None:
-            self.progress(bundle.CANARY)
+            self.progress(CANARY)
             add_canary(self.folder, self.manifest(), n.canary)
         return self.manifest()
 
     def write_backbone(self, front: Front) -> None:
-        self.progress(bundle.BACKBONE)
+        self.progress(BACKBONE)
         module = graphs.ServingBackbone(front.module)
         model = onnx_export.folded(onnx_export.to_onnx(module, self.example(module, 2), ("features",)))
         onnx_export.strip_metadata(model)
         content = model.SerializeToString(deterministic=True)
         graph = Graph(content)
-        self.compare(bundle.BACKBONE, lambda example: parity.output_difference(graph, module, example), module)
-        (self.folder / bundle.BACKBONE).write_bytes(content)
+        self.compare(BACKBONE, lambda example: parity.output_difference(graph, module, example), module)
+        (self.folder / BACKBONE).write_bytes(content)
 
     def write_serving(self, name: str, module: nn.Module, outputs: tuple[str, ...]) -> None:
         self.progress(f"{name}.onnx")
@@ -172,7 +186,7 @@ class _Exporter:
         if name != "solver":  # which stays as it came
             rewriting.faster(model)
         if name == "generator" and name in self.chunks:
-            self.chunks[bundle.SAMPLING] = chunk_rows(model, _parameters(module), ACTIVATIONS_SAMPLING)
+            self.chunks[SAMPLING] = chunk_rows(model, _parameters(module), ACTIVATIONS_SAMPLING)
         onnx_export.strip_metadata(model)
         content = model.SerializeToString(deterministic=True)
         names = [n for n, _ in module.named_parameters()] + (["active"] if name == "solver" else [])
@@ -193,8 +207,8 @@ class _Exporter:
         fed = {n: value for n, value in weights.items() if not n.startswith(f"{name}.")}
         onnx_export.weights_to_inputs(model, fed)
         folder = self.folder / f"{name}_train"
-        artifacts.write_training(model, trained, bundle.BETAS[name], folder)
-        forms = [bundle.training_parts(folder, block) for block in {1, block_size()}]
+        artifacts.write_training(model, trained, BETAS[name], folder)
+        forms = [training_parts(folder, block) for block in {1, block_size()}]
 
         def differs(chunk: int | None) -> Callable[[Mapping[str, Tensor]], parity.Difference]:
             steps = [TrainStep(parts, weights, folder.name, chunk=chunk) for parts in forms]
@@ -233,7 +247,7 @@ class _Exporter:
             onnx_export.strip_metadata(form)
             content = form.SerializeToString(deterministic=True)
             (self.folder / form_path).write_bytes(content)
-            if form_path in {path, bundle.blocked_form(path, block_size())}:
+            if form_path in {path, blocked_form(path, block_size())}:
                 graphs_here.append(Graph(content, weights))
         self.compare(
             path,
@@ -341,17 +355,17 @@ class _Exporter:
             require_shape("generator", n.generator, (torch.zeros(count, n.noise_size), code), (count, *n.input_shape))
             require_shape("discriminator", n.discriminator, (inputs, code), (count,))
 
-    def manifest(self) -> bundle.Manifest:
+    def manifest(self) -> Manifest:
         n = self.networks
         files = {
-            path.relative_to(self.folder).as_posix(): bundle.fingerprint(path.read_bytes())
+            path.relative_to(self.folder).as_posix(): fingerprint(path.read_bytes())
             for path in sorted(self.folder.rglob("*"))
             if path.is_file()
         }
         epoch = os.environ.get("SOURCE_DATE_EPOCH")
         created = datetime.fromtimestamp(int(epoch), timezone.utc) if epoch else datetime.now(timezone.utc)
         tools = {name: version(name) for name in ("reverie", "torch", "onnx", "onnxscript", "onnxruntime-training-cpu")}
-        return bundle.Manifest(
+        return Manifest(
             name=n.name,
             family=n.family or n.name,
             created=created.isoformat(timespec="seconds"),

@@ -7,7 +7,7 @@ import stat
 import zipfile
 from pathlib import Path
 
-from reverie.device_runtime.bundle.bundle import MANIFEST
+from reverie.device_runtime.bundle.manifest import MANIFEST
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 

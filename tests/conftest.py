@@ -17,16 +17,17 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from reverie.device_runtime.bundle.bundle import MANIFEST
+from reverie.device_runtime.bundle.manifest import MANIFEST
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.config import PromotionConfig, UpdateConfig
 from reverie.device_runtime.home import store
-from reverie.device_runtime.method.frames import extend_classes, read_frames, split
+from reverie.device_runtime.method.comparison import accuracy
+from reverie.device_runtime.method.labelled import extend_classes, split
 from reverie.device_runtime.method.monitor import Monitor
-from reverie.device_runtime.method.report import accuracy
 from reverie.device_runtime.method.update import run_update
-from reverie.device_runtime.promotion import promotion
+from reverie.device_runtime.promotion import decision
+from reverie.tools.bench.frames import read_frames
 
 # The same examples in every run, so that a change and not chance turns a test red; "search" looks for new ones.
 settings.register_profile("reverie", deadline=None, max_examples=50, database=None, derandomize=True)
@@ -161,7 +162,7 @@ def patient():
 @pytest.fixture
 def anything_serves(monkeypatch):
     """Let updates serve that had no time to learn."""
-    monkeypatch.setattr(transaction, "decide", lambda figures, _: promotion.decide(figures, LENIENT))
+    monkeypatch.setattr(transaction, "decide", lambda figures, _: decision.decide(figures, LENIENT))
 
 
 @pytest.fixture(scope="session")

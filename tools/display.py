@@ -19,7 +19,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reverie.device_runtime.bundle.bundle import Manifest
+    from reverie.device_runtime.bundle.manifest import Manifest
     from reverie.device_runtime.bundle.preprocess import Preprocessing
     from reverie.device_runtime.method.monitor import Listener, Progress
 

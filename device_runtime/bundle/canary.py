@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reverie.device_runtime.bundle.bundle import CANARY, Manifest, read_verified
+from reverie.device_runtime.bundle.contents import read_verified
+from reverie.device_runtime.bundle.manifest import CANARY, Manifest
 from reverie.device_runtime.errors import BundleError
 
 

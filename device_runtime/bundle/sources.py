@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from reverie.device_runtime.bundle import signing
-from reverie.device_runtime.bundle.bundle import (
+from reverie.device_runtime.bundle.contents import identity, no_bundle, require_match
+from reverie.device_runtime.bundle.manifest import (
     MANIFEST,
     MAX_FILES,
     MAX_MANIFEST,
@@ -24,12 +25,9 @@ from reverie.device_runtime.bundle.bundle import (
     SIGNATURE,
     FileRecord,
     Manifest,
-    identity,
-    no_bundle,
-    parse_manifest,
-    require_match,
 )
 from reverie.device_runtime.bundle.onnx_check import check_model
+from reverie.device_runtime.bundle.parsing import parse_manifest
 from reverie.device_runtime.errors import BundleError, SignatureError
 from reverie.device_runtime.files import read_file
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from reverie.device_runtime.bundle.bundle import BACKBONE, Manifest, read_verified
+from reverie.device_runtime.bundle.contents import read_verified
+from reverie.device_runtime.bundle.manifest import BACKBONE, Manifest
 from reverie.device_runtime.bundle.preprocess import image_to_input
 from reverie.device_runtime.camera.images import read_image
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.engine.graph import Graph
 
 CHUNK = 8
 """Images that go through the backbone at a time, so that memory stays bounded."""

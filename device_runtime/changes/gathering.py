@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from reverie.device_runtime.bundle.bundle import read_manifest, read_verified
+from reverie.device_runtime.bundle.contents import read_manifest, read_verified
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.frames import intake
 from reverie.device_runtime.frames.frame_store import FrameStore
 from reverie.device_runtime.frames.selection import OnDemand, Selection, Shown, select, shown_in
 from reverie.device_runtime.home import store
 from reverie.device_runtime.home.journal import Journal
-from reverie.device_runtime.method.frames import extend_classes
+from reverie.device_runtime.method.labelled import extend_classes
 from reverie.device_runtime.method.monitor import Listener, Monitor
 
 LEFT = {intake.OVER_THE_CAP, intake.UNREADABLE}

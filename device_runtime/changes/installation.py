@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from reverie.device_runtime.bundle import bundle, signing
+from reverie.device_runtime.bundle import signing
+from reverie.device_runtime.bundle.manifest import MODELS
 from reverie.device_runtime.bundle.sources import Accepted, Source, accept, open_source, read_part
 from reverie.device_runtime.errors import HomeError
 from reverie.device_runtime.home import disk, journal, sealing
-from reverie.device_runtime.home.home import KEY, LAYOUT, LOCK, MARK, locked, open_home
 from reverie.device_runtime.home.journal import Journal
+from reverie.device_runtime.home.layout import KEY, LAYOUT, LOCK, MARK, locked, open_home
 from reverie.device_runtime.home.store import Generation, current, discard, place
 
 INSTALLING = ".home.partial"
@@ -78,7 +79,7 @@ def install(path: Path, home: Path, key: bytes | None = None, sealing_key: str |
 def first_generation(accepted: Accepted, name: str, parent: str | None) -> Generation:
     """The record of a generation that is what a bundle holds, with nothing learnt yet."""
     manifest = accepted.manifest
-    files = {f"{n}.onnx": manifest.files[f"{n}.onnx"] for n in bundle.MODELS}
+    files = {f"{n}.onnx": manifest.files[f"{n}.onnx"] for n in MODELS}
     return Generation(name, accepted.identity, parent, journal.now(), manifest.classes, files)
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from reverie.device_runtime.changes import transaction
+from reverie.device_runtime.changes.ending import is_decided
 from reverie.device_runtime.errors import HomeError
-from reverie.device_runtime.frames.frame_store import Frame, FrameStore, collect
-from reverie.device_runtime.home import disk, sealing, store
+from reverie.device_runtime.frames.frame_files import Frame
+from reverie.device_runtime.frames.frame_store import FrameStore, collect
+from reverie.device_runtime.home import disk, sealing
 from reverie.device_runtime.home.checkpoints import Checkpoints
-from reverie.device_runtime.home.home import UPDATE
 from reverie.device_runtime.home.journal import Journal, Update
+from reverie.device_runtime.home.layout import UPDATE
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ def purge(home: Path, journal: Journal, scope: Scope) -> dict[str, Any]:
     frames = FrameStore(home, journal)
     everything = scope == Scope()
     update = journal.in_progress()
-    serves = update is not None and store.current(home) == update.generation
-    drops = update is not None and not serves and _holds(home, journal, update, scope)
-    if drops or serves:  # one whose result serves already only has to end
+    decided = update is not None and is_decided(home, update)
+    drops = update is not None and not decided and _holds(home, journal, update, scope)
+    if drops or decided:  # one that is decided only has to end
         transaction.drop(home, journal)
     with frames.changing():
         going = [frame for frame in frames.frames() if scope.holds(frame)]

@@ -18,11 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from reverie.device_runtime.bundle.bundle import read_manifest
-from reverie.device_runtime.changes import installation
+from reverie.device_runtime.bundle.contents import read_manifest
+from reverie.device_runtime.changes.ending import collect, end, finish, is_decided
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.errors import (
-    BundleError,
     BusyError,
     FramesError,
     HomeError,
@@ -34,21 +33,19 @@ from reverie.device_runtime.errors import (
 from reverie.device_runtime.home import disk, pictures, store
 from reverie.device_runtime.home.audit import Entry
 from reverie.device_runtime.home.checkpoints import Checkpoints
-from reverie.device_runtime.home.home import FRAMES, QUARANTINE, UPDATE, locked, open_home
-from reverie.device_runtime.home.journal import FILE, IN_SERVICE, Journal, Update
+from reverie.device_runtime.home.journal import FILE, Journal, Update
+from reverie.device_runtime.home.layout import UPDATE, locked, open_home
 from reverie.device_runtime.home.store import KEEP, Generation, Judgement
-from reverie.device_runtime.method.frames import Frames, extend_classes
+from reverie.device_runtime.method.labelled import Frames, extend_classes
 from reverie.device_runtime.method.models import Models
 from reverie.device_runtime.method.monitor import Listener, Monitor, StageRecord
-from reverie.device_runtime.method.report import summary
 from reverie.device_runtime.method.rows import Rows, in_chunks
 from reverie.device_runtime.method.update import Updated, run_update
+from reverie.device_runtime.promotion.decision import decide
 from reverie.device_runtime.promotion.evaluation import evaluate
 from reverie.device_runtime.promotion.fresh_process import wrong_answers
-from reverie.device_runtime.promotion.promotion import decide
 from reverie.device_runtime.serving import probation
 from reverie.device_runtime.serving.probation import Standing
-from reverie.device_runtime.serving.rollback import end_probation, settle_frames
 
 ATTEMPTS = 3
 """Failed attempts at the same point after which an update is given up, so that a box never loops."""
@@ -67,7 +64,7 @@ def changing(home: Path) -> Iterator[Journal]:
     """
     with locked(open_home(home)), closing(Journal(home)) as journal:
         with disk.storage_errors(home):
-            _collect(home, journal)
+            collect(home, journal)
         yield journal
 
 
@@ -93,13 +90,13 @@ def begin(
     if cut_off is not None:
         if (cut_off.frames, cut_off.config) == (fingerprint, config.to_json()):
             return
-        if not _is_decided(home, cut_off):
+        if not is_decided(home, cut_off):
             raise UpdateError(
                 f"an update with other frames or options was cut off in {home}: finish it with "
                 f"reverie update --home {home}, or drop it with --restart"
             )
         with contextlib.suppress(RejectedError):
-            _finish(home, journal, cut_off, KEEP)
+            finish(home, journal, cut_off, KEEP)
     parent = store.read_generation(home)
     manifest = read_manifest(home / "bundles" / parent.bundle, parent.bundle)
     extend_classes(parent.classes, frames.classes, manifest.slots)
@@ -135,8 +132,8 @@ def go_on(
     update = journal.in_progress()
     if update is None:
         raise UpdateError(f"{home} has no update in progress: begin one with --frames, or reverie add frames first")
-    if _is_decided(home, update):  # cut off between that and the journal
-        return _finish(home, journal, update, keep)
+    if is_decided(home, update):  # cut off between that and the journal
+        return finish(home, journal, update, keep)
     config = _open(home, journal, update)
     checkpoints = Checkpoints(home / UPDATE, journal)
     monitor = Monitor(listener, config.max_minutes, checkpoints, save_seconds)
@@ -151,14 +148,14 @@ def go_on(
         updated = run_update(models, frames, config, monitor)
         with disk.storage_errors(home):
             disk.remove(reserved)
-        _add_judged(home, parent, models, updated, frames, config, keep, set_aside)
+        _add_judged(home, parent, models, updated, config, keep, set_aside)
     except (TrainingError, FramesError) as error:
-        _end(home, journal, "failed", str(error))
+        end(home, journal, "failed", str(error))
         raise
     except KeyboardInterrupt:
         journal.take_back_attempt()
         raise
-    return _finish(home, journal, update, keep)
+    return finish(home, journal, update, keep)
 
 
 def drop(home: Path, journal: Journal) -> None:
@@ -166,11 +163,11 @@ def drop(home: Path, journal: Journal) -> None:
     update = journal.in_progress()
     if update is None:
         return
-    if _is_decided(home, update):
+    if is_decided(home, update):
         with contextlib.suppress(RejectedError):
-            _finish(home, journal, update, KEEP)
+            finish(home, journal, update, KEEP)
     else:
-        _end(home, journal, "dropped", "")
+        end(home, journal, "dropped", "")
 
 
 def look(home: Path) -> tuple[list[Update], bool]:
@@ -231,7 +228,7 @@ def _stored_frames(
 
 
 def _give_up(home: Path, journal: Journal, reason: str) -> UpdateError:
-    _end(home, journal, "given up", reason)
+    end(home, journal, "given up", reason)
     return UpdateError(f"the update of {home} is given up because {reason}; what was in service stays in service")
 
 
@@ -240,7 +237,6 @@ def _add_judged(
     parent: Generation,
     previous: Models,
     updated: Updated,
-    frames: Frames,
     config: UpdateConfig,
     keep: int,
     set_aside: Mapping[str, Any],
@@ -249,7 +245,7 @@ def _add_judged(
 
     Raises EngineError, StorageError.
     """
-    decision = decide(evaluate(previous, updated.models, frames, config), config.promotion)
+    decision = decide(evaluate(previous, updated.models, updated.compared), config.promotion)
     models = updated.models
     if decision.promoted and not decision.generator_promoted:
         learnt = previous.with_classes(models.classes).learnt
@@ -263,7 +259,7 @@ def _add_judged(
             probation.begin(home, Standing(generation.name, parent.name, config.promotion.probation, keep))
         return Judgement(judged.promoted, report | {"promotion": judged.to_json()})
 
-    store.add_generation(home, parent, models, report, judge, _pictures(updated))
+    store.add_generation(home, parent, models, judge, _pictures(updated))
 
 
 def _pictures(updated: Updated) -> dict[str, bytes]:
@@ -272,83 +268,6 @@ def _pictures(updated: Updated) -> dict[str, bytes]:
         return {}
     how = updated.models.manifest.preprocessing
     return {pictures.SYNTHESISED: pictures.picture_of_inputs(updated.synthesised, updated.references, how)}
-
-
-def _is_decided(home: Path, update: Update) -> bool:
-    """Whether what `update` made serves already or was rejected, and only its end is not noted yet."""
-    return store.current(home) == update.generation or update.generation in store.rejected(home)
-
-
-def _finish(home: Path, journal: Journal, update: Update, keep: int) -> Generation:
-    """What the update made is in service or rejected: its own files may go, and older generations once it is confirmed.
-
-    Raises RejectedError.
-    """
-    try:
-        report = store.read_report(home, update.generation) or {}
-    except BundleError:
-        report = {}
-    if update.generation in store.rejected(home):
-        reasons = "; ".join(report.get("promotion", {}).get("reasons", ["its report is damaged"]))
-        _leave(home, journal, "rejected", reasons, keep, summary(report))
-        raise RejectedError(
-            f"generation {update.generation} was rejected and {update.parent} serves on in {home}: {reasons}"
-        )
-    try:
-        generation = store.confirm(home)
-    except (BundleError, HomeError):
-        with disk.storage_errors(home):
-            store.put_in_service(home, update.parent)
-        raise
-    retired_to = None if probation.is_on_probation(home, generation.name) else keep
-    _leave(home, journal, IN_SERVICE, "", retired_to, summary(report))
-    return generation
-
-
-def _leave(home: Path, journal: Journal, outcome: str, message: str, keep: int | None, figures: dict[str, Any]) -> None:
-    """Note the end of an update whose generation is decided; what cannot be done now is done by the next change."""
-    with contextlib.suppress(StorageError):
-        if keep is not None:
-            store.retire(home, keep)
-        _end(home, journal, outcome, message, figures)
-
-
-def _end(home: Path, journal: Journal, outcome: str, message: str, figures: dict[str, Any] | None = None) -> None:
-    with disk.storage_errors(home):
-        update = journal.in_progress()
-        if update is not None:
-            store.discard(home, update.generation)
-        journal.end(outcome, message, **(figures or {}))
-        disk.remove(home / UPDATE)
-        _collect_frames(home, journal)
-
-
-def _collect(home: Path, journal: Journal) -> None:
-    """Remove what neither the pointer nor the journal names: it was left behind by a cut. Raises OSError."""
-    for path in (*home.iterdir(), *(home / "generations").iterdir(), *(home / "bundles").iterdir()):
-        if disk.is_leftover(path):
-            disk.remove(path)
-    installation.settle(home, journal)
-    probation.collect(home, store.current(home))
-    end_probation(home, journal)
-    store.collect_bundles(home)
-    disk.make_private(home)
-    _collect_frames(home, journal)
-    update = journal.in_progress()
-    if update is None:
-        disk.remove(home / UPDATE)
-        journal.forget_checkpoints()
-        return
-    store.discard(home, update.generation)
-    named = journal.checkpoint_files()
-    for path in (home / UPDATE).glob("*"):
-        if path.name not in named:
-            disk.remove(path)
-
-
-def _collect_frames(home: Path, journal: Journal) -> None:
-    if any((home / name).exists() for name in (FRAMES, QUARANTINE)) or journal.rows("SELECT * FROM purge"):
-        settle_frames(home, journal)
 
 
 def _generation_bytes(generation: Generation) -> int:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reverie.device_runtime.bundle import signing
-from reverie.device_runtime.bundle.bundle import read_manifest
+from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.bundle.sources import Accepted, Source, accept, open_source, read_part
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.changes.transaction import REPORT_BYTES, changing
 from reverie.device_runtime.errors import BundleError, HomeError, SignatureError, StorageError
 from reverie.device_runtime.home import disk, store
-from reverie.device_runtime.home.home import KEY, MARK, open_home
 from reverie.device_runtime.home.journal import Journal
+from reverie.device_runtime.home.layout import KEY, MARK, open_home
 from reverie.device_runtime.home.store import KEEP, Generation
 from reverie.device_runtime.serving import probation
 from reverie.device_runtime.serving.probation import Standing

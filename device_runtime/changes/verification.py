@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reverie.device_runtime.bundle import signing
-from reverie.device_runtime.bundle.bundle import Manifest, read_manifest, read_verified
+from reverie.device_runtime.bundle.contents import read_manifest, read_verified
+from reverie.device_runtime.bundle.manifest import Manifest
 from reverie.device_runtime.bundle.sources import Accepted, Folder, accept, check_part, open_source
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.changes.upgrade import trusted_key
@@ -16,8 +17,8 @@ from reverie.device_runtime.errors import HomeError
 from reverie.device_runtime.frames.frame_store import FrameStore
 from reverie.device_runtime.home import audit, store
 from reverie.device_runtime.home.checkpoints import Checkpoints
-from reverie.device_runtime.home.home import UPDATE, locked, open_home
 from reverie.device_runtime.home.journal import FILE, Journal
+from reverie.device_runtime.home.layout import UPDATE, locked, open_home
 
 
 @dataclass(frozen=True)

@@ -14,20 +14,18 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from reverie.device_runtime.bundle.labels import check_label
-from reverie.device_runtime.errors import BusyError, FramesError, HomeError
+from reverie.device_runtime.errors import BusyError, FramesError
+from reverie.device_runtime.frames.frame_files import Frame, read_file, write_file
 from reverie.device_runtime.home import disk, sealing
-from reverie.device_runtime.home.home import FRAMES, FRAMES_LOCK, QUARANTINE, open_home
 from reverie.device_runtime.home.journal import Journal, now
+from reverie.device_runtime.home.layout import FRAMES, FRAMES_LOCK, QUARANTINE, open_home
 from reverie.device_runtime.home.row_files import Scratch
 
 QUOTA = 500 << 20
@@ -38,29 +36,6 @@ SELECTED = (
 )
 PATIENCE = 10.0
 """Seconds to wait for another command that changes the frames: longer than any change takes."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame: `file` in the home, `size` in bytes on the disk, `reason` if it was set aside.
-
-    A `released` one was looked at by somebody, and is not checked again. One with a `generation` is being learnt by the
-    update that makes it, or was, and goes once that is confirmed.
-    """
-
-    id: int
-    label: str
-    file: str
-    sha256: str
-    size: int
-    added: str
-    reason: str | None
-    released: int
-    generation: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        """What may be shown of it."""
-        return {"id": self.id, "label": self.label, "size": self.size, "added": self.added, "reason": self.reason}
 
 
 class FrameStore:
@@ -156,19 +131,7 @@ class FrameStore:
 
     def content(self, frame: Frame) -> bytes:
         """The image file that was stored. Raises FramesError if it is damaged, HomeError if the key is not there."""
-        try:
-            content = (self._home / frame.file).read_bytes()
-        except OSError:
-            content = b""
-        key = sealing.reading_key(self._home)
-        if sealing.is_sealed(content) and key is not None:
-            try:
-                content = sealing.unseal(content, key, frame.file)
-            except HomeError as error:
-                raise FramesError(str(error)) from None
-        if hashlib.sha256(content).hexdigest() != frame.sha256:
-            raise FramesError(f"{self._home / frame.file} was damaged: remove it with reverie purge --label")
-        return content
+        return read_file(self._home, frame)
 
     def knows(self, path: Path) -> bool:
         """Whether the file `path` is that of a frame."""
@@ -225,24 +188,9 @@ class FrameStore:
 
     def _write(self, label_id: int, content: bytes, reason: str | None) -> tuple[str, int]:
         """Name in the home, and size, of a new file, which is synced and not yet known to the journal."""
+        kind = FRAMES if reason is None else QUARANTINE
         key = sealing.writing_key(self._home, in_use=self._journal.holds_frames())
-        kind = self._home / (FRAMES if reason is None else QUARANTINE)
-        folder = kind / str(label_id)
-        path = folder / f"{secrets.token_hex(8)}.{'image' if key is None else 'sealed'}"
-        file = path.relative_to(self._home).as_posix()
-        with disk.storage_errors(path):
-            try:
-                for made in (kind, folder):
-                    if not made.exists():
-                        disk.make_folder(made)
-                        disk.sync_folder(made.parent)
-                record = sealing.write(path, key, file, lambda f: f.write(content))
-                disk.sync_folder(folder)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    disk.remove(path)
-                raise
-        return file, record.size
+        return write_file(self._home, f"{kind}/{label_id}", content, key)
 
     def _make_room(self, size: int) -> list[Frame]:
         """The frames that go for one of `size` bytes, oldest first. Raises FramesError if none can."""

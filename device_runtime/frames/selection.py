@@ -16,11 +16,11 @@ import numpy as np
 from reverie.device_runtime.camera.images import decode_image
 from reverie.device_runtime.camera.inputs import CHUNK, InputMaker
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.frames import intake
 from reverie.device_runtime.home.row_files import Scratch
-from reverie.device_runtime.method.frames import Frames, label_files
+from reverie.device_runtime.method.labelled import Frames, label_files
 from reverie.device_runtime.method.rows import Chosen, Rows, in_chunks
 
 

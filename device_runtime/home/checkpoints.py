@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from reverie.device_runtime.bundle.bundle import FileRecord
+from reverie.device_runtime.bundle.manifest import FileRecord
 from reverie.device_runtime.errors import HomeError
 from reverie.device_runtime.home import disk, sealing
 from reverie.device_runtime.home.journal import Journal

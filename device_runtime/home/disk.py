@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from reverie.device_runtime.bundle.bundle import FileRecord
+from reverie.device_runtime.bundle.manifest import FileRecord
 from reverie.device_runtime.errors import StorageError
 
 BUFFER = 1 << 20

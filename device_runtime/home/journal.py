@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from reverie.device_runtime.bundle.bundle import FileRecord
+from reverie.device_runtime.bundle.manifest import FileRecord
 from reverie.device_runtime.errors import StorageError, UpdateError
 from reverie.device_runtime.home import audit, disk
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from reverie.device_runtime.errors import HomeError
 from reverie.device_runtime.home import disk
-from reverie.device_runtime.home.home import MARK
+from reverie.device_runtime.home.layout import MARK
 
 SIGN = b"reverie sealed 1"
 SALT = 32

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reverie.device_runtime.bundle import bundle
-from reverie.device_runtime.bundle.bundle import FileRecord, fingerprint, read_manifest, read_verified
+from reverie.device_runtime.bundle.contents import fingerprint, read_manifest, read_verified
+from reverie.device_runtime.bundle.manifest import MODELS, FileRecord
 from reverie.device_runtime.errors import BundleError, HomeError, StorageError
 from reverie.device_runtime.home import disk, journal
-from reverie.device_runtime.home.home import open_home
+from reverie.device_runtime.home.layout import open_home
 from reverie.device_runtime.home.pictures import SYNTHESISED
 from reverie.device_runtime.method.models import Models, weights_in_files
 
@@ -69,7 +69,7 @@ def load_models(home: Path, generation: Generation) -> Models:
     for path, record in manifest.files.items():
         read_verified(graphs, path, record)
     folder = home / "generations" / generation.name
-    files = {n: read_verified(folder, f"{n}.onnx", generation.files[f"{n}.onnx"]) for n in bundle.MODELS}
+    files = {n: read_verified(folder, f"{n}.onnx", generation.files[f"{n}.onnx"]) for n in MODELS}
     weights = weights_in_files(manifest, files)
     return Models(graphs, manifest, generation.classes, **weights, learnt=generation.learnt)
 
@@ -109,16 +109,15 @@ def add_generation(
     home: Path,
     parent: Generation,
     models: Models,
-    report: Mapping[str, Any],
-    judge: Callable[[Generation], Judgement] | None = None,
+    judge: Callable[[Generation], Judgement],
     pictures: Mapping[str, bytes] | None = None,
 ) -> Generation:
-    """Write `models` and `pictures` as a new generation, which serves unless `judge`, who sees it by name, says no.
+    """Write `models` and `pictures` as a new generation, which serves if `judge`, who sees it by name, promotes it.
 
-    It is then among those rejected, with the report of `judge`. Raises StorageError; nothing is changed then.
+    Otherwise it is among those rejected. Raises StorageError; nothing is changed then.
     """
     name = next_generation(home)
-    contents = {f"{n}.onnx": models.model_file(n) for n in bundle.MODELS} | dict(pictures or {})
+    contents = {f"{n}.onnx": models.model_file(n) for n in MODELS} | dict(pictures or {})
     generation = Generation(
         name=name,
         bundle=parent.bundle,
@@ -133,7 +132,7 @@ def add_generation(
     try:
         with disk.storage_errors(target):
             place(home, generation, contents.__getitem__)
-            judgement = judge(generation) if judge else Judgement(promoted=True, report=report)
+            judgement = judge(generation)
             disk.replace(target / "report.json", _as_json(judgement.report))
             if judgement.promoted:
                 put_in_service(home, name)

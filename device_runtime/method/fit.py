@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reverie.device_runtime.bundle.bundle import BATCH, Weights
+from reverie.device_runtime.bundle.manifest import BATCH, Weights
 from reverie.device_runtime.config import FitConfig, RetrainConfig
 from reverie.device_runtime.method.augmentation import moved
 from reverie.device_runtime.method.convergence import Convergence

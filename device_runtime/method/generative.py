@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reverie.device_runtime.bundle.bundle import Weights
+from reverie.device_runtime.bundle.manifest import Weights
 from reverie.device_runtime.config import GenerativeConfig
-from reverie.device_runtime.engine.engine import TrainStep
+from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.method.coordinates import principal_coordinates
 from reverie.device_runtime.method.fit import Live
 from reverie.device_runtime.method.models import Models, one_hot, run_in_chunks

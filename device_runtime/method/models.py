@@ -8,19 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from reverie.device_runtime.bundle.bundle import (
-    BETAS,
-    MODELS,
-    SAMPLING,
-    Manifest,
-    Weights,
-    as_injected,
-    read_training,
-    read_verified,
-    read_weights,
-    write_weights,
-)
-from reverie.device_runtime.engine.engine import Graph, TrainStep, block_size
+from reverie.device_runtime.bundle.contents import read_training, read_verified, read_weights, write_weights
+from reverie.device_runtime.bundle.manifest import BETAS, MODELS, SAMPLING, Manifest, Weights, as_injected
+from reverie.device_runtime.engine.graph import Graph, block_size
+from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.method.rows import CHUNK, Rows
 
 

@@ -10,16 +10,11 @@ from typing import Any
 import numpy as np
 
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.method.fit import Live
+from reverie.device_runtime.method.comparison import Comparison
 from reverie.device_runtime.method.generative import coverage
 from reverie.device_runtime.method.models import Models
 from reverie.device_runtime.method.monitor import Monitor, StageRecord
-from reverie.device_runtime.method.noise import draw_noise
-from reverie.device_runtime.method.randomness import rng_for
-from reverie.device_runtime.method.replay import generate
-from reverie.device_runtime.method.rows import Rows, in_chunks
 
-AGREEMENT_SAMPLES = 1000
 LOSS_POINTS = 200
 """A loss curve is kept as at most this many points."""
 
@@ -58,34 +53,34 @@ class Report:
 
 
 def make_report(
-    previous: Models, updated: Models, live: Live, held_out: Live, config: UpdateConfig, monitor: Monitor
+    previous: Models, updated: Models, compared: Comparison, config: UpdateConfig, monitor: Monitor
 ) -> Report:
-    """Compare the two solvers on held-out frames and on generated inputs."""
+    """What `compared` says of the two solvers, and what the monitor recorded."""
     results = []
     confusion: dict[str, dict[str, dict[str, int]]] = {"before": {}, "after": {}}
-    for slot in np.unique(live.labels):
-        inputs = held_out.of(slot)
-        known = slot < len(previous.classes)
+    for slot in np.unique(compared.live.labels):
+        rows = compared.held_out.labels == slot
+        held_out = int(rows.sum())
         right = {}
-        for when, models in (("before", previous), ("after", updated)):
-            seen = Counter(predict(models, inputs).tolist()) if len(inputs) else Counter[int]()
+        for when, models, said in (
+            ("before", previous, compared.held_out_before),
+            ("after", updated, compared.held_out_after),
+        ):
+            seen = Counter(said[rows].tolist())
             confusion[when][updated.classes[slot]] = {models.classes[at]: count for at, count in sorted(seen.items())}
-            right[when] = seen[slot] / len(inputs) if len(inputs) else None
+            right[when] = seen[slot] / held_out if held_out else None
         results.append(
             ClassResult(
                 label=updated.classes[slot],
-                frames=int((live.labels == slot).sum()) + len(inputs),
-                held_out=len(inputs),
-                before=right["before"] if known else None,
+                frames=int((compared.live.labels == slot).sum()) + held_out,
+                held_out=held_out,
+                before=right["before"] if slot < len(previous.classes) else None,
                 after=right["after"],
             )
         )
-    noise, labels = draw_noise(previous, AGREEMENT_SAMPLES, rng_for(config.seed, "agreement"), balance=True)
-    generated = generate(previous, noise, labels)
-    agreement = float((predict(previous, generated) == predict(updated, generated)).mean())
     return Report(
         classes=tuple(results),
-        agreement=agreement,
+        agreement=compared.agreement,
         confusion=confusion,
         coverage=dict(zip(updated.classes, coverage(updated, config.seed), strict=True)),
         stages=dict(monitor.records),
@@ -103,17 +98,6 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         figures["agreement"] = report["agreement"]
     generator = report.get("promotion", {}).get("generator", {})
     return figures | ({"generator": "updated" if generator["promoted"] else "previous"} if generator else {})
-
-
-def predict(models: Models, inputs: Rows) -> np.ndarray:
-    """Class slot (N,) that the solver finds most likely."""
-    seen = [models.solver_graph.run({"input": part})["logits"].argmax(axis=1) for part in in_chunks(inputs)]
-    return np.concatenate([np.empty(0, np.int64), *seen])
-
-
-def accuracy(models: Models, inputs: Rows, slots: np.ndarray | int) -> float:
-    """Share of `inputs` (N, *S) that the solver puts into `slots`, (N,) or the same for all."""
-    return float((predict(models, inputs) == slots).mean())
 
 
 def thinned(values: list[float], points: int) -> list[float]:

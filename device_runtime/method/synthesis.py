@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reverie.device_runtime.config import LOSSES, ReplayConfig, SynthesisConfig
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.method.models import Models, one_hot
 from reverie.device_runtime.method.monitor import Monitor
 from reverie.device_runtime.method.noise import draw_labels, noise_of

@@ -19,7 +19,8 @@ import numpy as np
 
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.method import fit, generative, synthesis
-from reverie.device_runtime.method.frames import Frames, extend_classes, split
+from reverie.device_runtime.method.comparison import Comparison, compare
+from reverie.device_runtime.method.labelled import Frames, extend_classes, split
 from reverie.device_runtime.method.models import Models
 from reverie.device_runtime.method.monitor import Monitor
 from reverie.device_runtime.method.noise import times_kept
@@ -31,6 +32,7 @@ class Updated(NamedTuple):
     """The models after the update, what was measured, and the synthesised inputs (N, *S) with their references (N,)."""
 
     models: Models
+    compared: Comparison
     report: Report
     synthesised: np.ndarray
     references: np.ndarray
@@ -78,5 +80,6 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
             learnt = updated.learnt_once_more(live.labels, apart=config.generative.anchor > 0)
             updated = updated.with_generative(generator, discriminator, learnt)
 
-    report = make_report(pretrained, updated, live, held_out, config, monitor)
-    return Updated(updated, report, synthesised, references)
+    compared = compare(pretrained, updated, live, held_out, config)
+    report = make_report(pretrained, updated, compared, config, monitor)
+    return Updated(updated, compared, report, synthesised, references)

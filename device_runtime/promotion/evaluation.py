@@ -8,44 +8,37 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from reverie.device_runtime.bundle.bundle import Weights
 from reverie.device_runtime.bundle.canary import read_canary
-from reverie.device_runtime.config import UpdateConfig
+from reverie.device_runtime.bundle.manifest import Weights
+from reverie.device_runtime.method.comparison import Comparison, predict
 from reverie.device_runtime.method.fit import Live
-from reverie.device_runtime.method.frames import Frames, split
 from reverie.device_runtime.method.models import Models, run_in_chunks
-from reverie.device_runtime.method.noise import draw_noise, parted
+from reverie.device_runtime.method.noise import parted
 from reverie.device_runtime.method.randomness import rng_for
-from reverie.device_runtime.method.replay import generate, pool_size
-from reverie.device_runtime.method.report import predict
+from reverie.device_runtime.method.replay import generate
 from reverie.device_runtime.method.rows import Rows, in_chunks
-from reverie.device_runtime.promotion.promotion import Counts, Figures, GeneratorFigures
+from reverie.device_runtime.promotion.decision import Counts, Figures, GeneratorFigures
 
-SAMPLES = 1000
-"""Generated inputs to compare on; fewer where they are large."""
 TIMED = 30
 """Most predictions timed of each solver."""
 TIMED_SECONDS = 2.0
 
 
-def evaluate(previous: Models, updated: Models, frames: Frames, config: UpdateConfig) -> Figures:
-    """Compare `updated`, which learnt `frames` with `config`, with `previous`. Raises BundleError."""
-    live, held_out = split(frames, updated.classes, config.holdout, config.seed)
-    noise, codes = draw_noise(previous, pool_size(previous, SAMPLES), rng_for(config.seed, "evaluation"), balance=True)
-    inputs = generate(previous, noise, codes)
-    said = predict(previous, inputs)
+def evaluate(previous: Models, updated: Models, compared: Comparison) -> Figures:
+    """All that `promotion` asks about `updated`, beside `previous`. Raises BundleError."""
+    live, held_out = compared.live, compared.held_out
     canary = read_canary(previous.folder, previous.manifest)
     return Figures(
         finite=_finite(updated.solver),
-        held_out=tuple(_counts(previous, updated, held_out, slot) for slot in np.unique(live.labels)),
+        held_out=tuple(_counts(previous, updated, compared, slot) for slot in np.unique(live.labels)),
         unseen=tuple(_unseen(live, held_out, slot) for slot in np.unique(live.labels)),
         contradicted=contradicted(_probabilities(updated, held_out.inputs), held_out.labels),
-        generated=_by_class(previous, said, said, predict(updated, inputs)),
+        generated=_by_class(previous, compared.generated_before, compared.generated_before, compared.generated_after),
         canary=()
         if canary is None
         else _by_class(previous, canary.labels, predict(previous, canary.inputs), predict(updated, canary.inputs)),
         milliseconds=_milliseconds(previous, updated),
-        generator=_generator_figures(previous, updated, noise, codes, inputs),
+        generator=_generator_figures(previous, updated, compared),
     )
 
 
@@ -63,13 +56,11 @@ def contradicted(probabilities: np.ndarray, labels: np.ndarray) -> int:
     return count
 
 
-def _counts(previous: Models, updated: Models, held_out: Live, slot: int) -> Counts:
-    inputs = held_out.of(slot)
-    if not len(inputs):
-        return Counts(updated.classes[slot], 0, 0, 0)
-    known = slot < len(previous.classes)
-    before = int((predict(previous, inputs) == slot).sum()) if known else 0
-    return Counts(updated.classes[slot], len(inputs), before, int((predict(updated, inputs) == slot).sum()))
+def _counts(previous: Models, updated: Models, compared: Comparison, slot: int) -> Counts:
+    rows = compared.held_out.labels == slot
+    before = (compared.held_out_before[rows] == slot) & (slot < len(previous.classes))
+    after = compared.held_out_after[rows] == slot
+    return Counts(updated.classes[slot], int(rows.sum()), int(before.sum()), int(after.sum()))
 
 
 def _unseen(live: Live, held_out: Live, slot: int) -> int:
@@ -93,10 +84,9 @@ def _by_class(models: Models, truth: np.ndarray, before: np.ndarray, after: np.n
     )
 
 
-def _generator_figures(
-    previous: Models, updated: Models, noise: np.ndarray, codes: np.ndarray, inputs: np.ndarray
-) -> GeneratorFigures:
+def _generator_figures(previous: Models, updated: Models, compared: Comparison) -> GeneratorFigures:
     """The same noise through both generators, `parted` for the updated one, and through that noise for new classes."""
+    noise, codes = compared.noise, compared.codes
     now = generate(updated, parted(previous, noise, codes, updated.times_learnt[codes] > 1), codes)
     new = np.arange(len(previous.classes), len(updated.classes))
     new_codes = np.repeat(new, max(1, len(codes) // len(updated.classes)))
@@ -114,7 +104,7 @@ def _generator_figures(
         )
     return GeneratorFigures(
         finite=finite and bool(np.isfinite(now).all()),
-        known=_by_class(previous, codes, predict(updated, inputs), predict(updated, now)),
+        known=_by_class(previous, codes, compared.generated_after, predict(updated, now)),
         new=shown,
     )
 

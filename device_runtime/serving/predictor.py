@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reverie.device_runtime.bundle.bundle import read_manifest, read_verified
+from reverie.device_runtime.bundle.contents import read_manifest, read_verified
 from reverie.device_runtime.camera.inputs import InputMaker
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.errors import BundleError, EngineError, HomeError, first_line
 from reverie.device_runtime.home import store
-from reverie.device_runtime.home.home import open_home
+from reverie.device_runtime.home.layout import open_home
 from reverie.device_runtime.home.store import Generation
 from reverie.device_runtime.serving import rollback
 from reverie.device_runtime.serving.probation import Probation
@@ -103,8 +103,7 @@ class Predictor:
         try:
             loaded = loading.result()
         except (HomeError, BundleError, EngineError) as error:
-            if Probation(self._home, name).failed():
-                rollback.roll_back_failing(self._home, first_line(error))
+            _count_failure(self._home, Probation(self._home, name), error)
             return False
         self._loaded, self._name = loaded, name
         self._probation = Probation(self._home, self._name)
@@ -143,13 +142,18 @@ class Predictor:
 
     def _left(self, error: Exception) -> bool:
         """Count a failure; whether the generation was left for another, by this process or by any."""
-        if self._probation.failed():
-            rollback.roll_back_failing(self._home, first_line(error))
+        _count_failure(self._home, self._probation, error)
         serving = store.current(self._home)
         if serving == self._name:
             return False
         self._name, self._probation = serving, Probation(self._home, serving)
         return True
+
+
+def _count_failure(home: Path, probation: Probation, error: Exception) -> None:
+    """Count it against the generation that `probation` watches, which is left once it failed too often."""
+    if probation.failed():
+        rollback.roll_back_failing(home, first_line(error))
 
 
 def _load(home: Path, name: str) -> Loaded:

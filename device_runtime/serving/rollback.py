@@ -10,8 +10,8 @@ from reverie.device_runtime.errors import BundleError, HomeError, ReverieError
 from reverie.device_runtime.frames import frame_store
 from reverie.device_runtime.frames.frame_store import FrameStore
 from reverie.device_runtime.home import disk, store
-from reverie.device_runtime.home.home import FRAMES_LOCK, locked, open_home
 from reverie.device_runtime.home.journal import IN_SERVICE, Journal
+from reverie.device_runtime.home.layout import FRAMES_LOCK, locked, open_home
 from reverie.device_runtime.home.store import Generation
 from reverie.device_runtime.serving import probation
 from reverie.device_runtime.serving.probation import Standing

@@ -19,7 +19,7 @@ import torch
 from onnx import NodeProto
 from torch import Tensor, nn
 
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.errors import ExportError, ReverieError, first_line
 from reverie.export.from_onnx.onnx_file import OnnxFile, head_of, place, read_onnx, weights_of
 from reverie.export.from_onnx.onnx_functions import FUNCTIONS

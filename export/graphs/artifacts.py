@@ -9,7 +9,7 @@ import onnx
 from onnxruntime.capi import _pybind_state as ort
 from onnxruntime.training import artifacts, onnxblock
 
-from reverie.device_runtime.bundle.bundle import TRAINING_PARTS, TensorRecord
+from reverie.device_runtime.bundle.manifest import TRAINING_PARTS, TensorRecord
 from reverie.device_runtime.errors import ExportError
 from reverie.export.graphs.onnx_export import IR_VERSION, strip_metadata
 from reverie.export.graphs.quiet import quiet_stderr

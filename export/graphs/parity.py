@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reverie.device_runtime.bundle.bundle import BATCH, Weights
-from reverie.device_runtime.engine.engine import Graph, TrainStep
+from reverie.device_runtime.bundle.manifest import BATCH, Weights
+from reverie.device_runtime.engine.graph import Graph
+from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.errors import ExportError
 
 TOLERANCE = 1e-4

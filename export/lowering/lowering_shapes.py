@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.engine.graph import Graph
 from reverie.export.lowering.lowering import CannotLowerError, Rule, Site
 
 Values = tuple[str, ...]

@@ -13,8 +13,8 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
-from reverie.device_runtime.bundle.bundle import MODELS, Backbone
 from reverie.device_runtime.bundle.labels import check_labels
+from reverie.device_runtime.bundle.manifest import MODELS, Backbone
 from reverie.device_runtime.bundle.preprocess import Preprocessing
 from reverie.device_runtime.errors import ExportError
 from reverie.export.exporter import Networks

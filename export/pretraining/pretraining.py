@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from reverie.device_runtime.bundle.bundle import MODELS, Backbone
+from reverie.device_runtime.bundle.manifest import MODELS, Backbone
 from reverie.device_runtime.bundle.preprocess import Preprocessing
 from reverie.device_runtime.errors import ExportError
 from reverie.export.from_onnx.onnx_solver import OnnxSolver, compare_with_file

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx
 
-from reverie.device_runtime.bundle.bundle import blocked_form
+from reverie.device_runtime.bundle.manifest import blocked_form
 from reverie.export.lowering.lowering import lower
 from reverie.export.rewriting.blocked import BLOCKS, blocked
 from reverie.export.rewriting.faster_rules import BEFORE_GRADIENT, RULES

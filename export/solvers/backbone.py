@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from reverie.device_runtime.bundle.bundle import Backbone
+from reverie.device_runtime.bundle.manifest import Backbone
 from reverie.device_runtime.errors import ExportError, first_line
 from reverie.export.from_onnx.onnx_solver import OnnxSolver, node_path
 from reverie.export.graphs.quiet import quiet_stderr

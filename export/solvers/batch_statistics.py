@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm  # (the only name that all of them share)
 
-from reverie.device_runtime.bundle.bundle import BATCH
+from reverie.device_runtime.bundle.manifest import BATCH
 from reverie.device_runtime.errors import ExportError
 from reverie.export.graphs.graphs import SolverTraining
 

@@ -9,9 +9,10 @@ from architectures import GENERATORS, SHAPE, SOLVERS
 from torch import nn
 from workstation_support import CLASSES, SLOTS, as_numpy, example, weights_of
 
-from reverie.device_runtime.bundle.bundle import BETAS, training_parts
+from reverie.device_runtime.bundle.contents import training_parts
+from reverie.device_runtime.bundle.manifest import BETAS
 from reverie.device_runtime.bundle.preprocess import Preprocessing
-from reverie.device_runtime.engine.engine import TrainStep
+from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.export.exporter import Networks
 from reverie.export.graphs import artifacts, graphs, onnx_export
 from reverie.export.lowering import operators

@@ -17,9 +17,9 @@ from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.home import store
 from reverie.device_runtime.home.checkpoints import Checkpoints
-from reverie.device_runtime.home.home import UPDATE
 from reverie.device_runtime.home.journal import Journal
-from reverie.device_runtime.method import report
+from reverie.device_runtime.home.layout import UPDATE
+from reverie.device_runtime.method import comparison, report
 from reverie.device_runtime.method.generative import coverage
 from reverie.device_runtime.method.monitor import STAGES
 from reverie.device_runtime.promotion import evaluation
@@ -40,9 +40,8 @@ def brief_reports():
     Where tests start a process of their own, all is as it is.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "AGREEMENT_SAMPLES", 8)
+        patch.setattr(comparison, "SAMPLES", 8)
         patch.setattr(report, "coverage", partial(coverage, samples=8))
-        patch.setattr(evaluation, "SAMPLES", 8)
         patch.setattr(evaluation, "TIMED", 1)
         patch.setattr(transaction, "wrong_answers", lambda *_: "")
         yield

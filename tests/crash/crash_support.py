@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from reverie.device_runtime.bundle.bundle import read_verified
+from reverie.device_runtime.bundle.contents import read_verified
 from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.config import PromotionConfig, UpdateConfig
 from reverie.device_runtime.home import disk, store
 from reverie.device_runtime.home.disk import Operation
-from reverie.device_runtime.method.frames import Frames
+from reverie.device_runtime.method.labelled import Frames
 from reverie.device_runtime.method.monitor import Progress, StageRecord
 
 PARTS = ("solver", "generator", "discriminator")

@@ -11,8 +11,8 @@ from crash_support import Killed, begin, cut_after, entries, go_on, until, weigh
 from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.errors import TrainingError, UpdateError
 from reverie.device_runtime.home import disk, store
-from reverie.device_runtime.home.home import UPDATE
-from reverie.device_runtime.method.frames import Frames
+from reverie.device_runtime.home.layout import UPDATE
+from reverie.device_runtime.method.labelled import Frames
 from reverie.device_runtime.method.monitor import StageRecord
 
 

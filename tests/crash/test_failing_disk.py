@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 from crash_support import Failing, begin, check_whole, counted, cut_after, entries, go_on
+from judged import serves
 
 from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.errors import StorageError
@@ -101,11 +102,11 @@ def test_a_sync_that_failed_is_never_tried_again_on_what_was_written(home, grown
     """The system may have dropped what it could not write, and a second sync would not tell."""
     parent = store.read_generation(home)
     with counted() as operations:
-        store.add_generation(shutil.copytree(home, fast_folder / "counting"), parent, grown, {})
+        store.add_generation(shutil.copytree(home, fast_folder / "counting"), parent, grown, serves({}))
     files = 0
     for at in places("sync", operations):
         with counted() as seen, disk.watched(Failing("sync", at, errno.EIO)), pytest.raises(StorageError):
-            store.add_generation(home, parent, grown, {})
+            store.add_generation(home, parent, grown, serves({}))
         failed = next(n for n, op in enumerate(seen) if [o.kind for o in seen[: n + 1]].count("sync") == at)
         kinds = [op.kind for op in seen[failed + 1 :] if op.path == seen[failed].path]
         if "create" in [op.kind for op in seen[:failed] if op.path == seen[failed].path]:
@@ -117,11 +118,11 @@ def test_a_sync_that_failed_is_never_tried_again_on_what_was_written(home, grown
 def test_the_pointer_is_put_back_if_it_is_not_known_to_be_durable(home, grown):
     parent = store.read_generation(home)
     with counted() as operations:
-        store.add_generation(shutil.copytree(home, home.with_name("counting")), parent, grown, {})
+        store.add_generation(shutil.copytree(home, home.with_name("counting")), parent, grown, serves({}))
     syncs = sum(op.kind == "sync" for op in operations)
     for lasting in (False, True):
         with disk.watched(Failing("sync", syncs, errno.EIO, lasting=lasting)), pytest.raises(StorageError):
-            store.add_generation(home, parent, grown, {})
+            store.add_generation(home, parent, grown, serves({}))
         assert store.current(home) == "0000"
         # With a disk that keeps failing the new one stays: the pointer on the disk may be to it.
         assert store.generations(home) == (["0000", "0001"] if lasting else ["0000"])
@@ -139,7 +140,7 @@ def test_what_the_disk_does_not_give_back_never_serves(home, grown, monkeypatch)
 
     monkeypatch.setattr(disk, "sync_folder", sync_folder)
     with pytest.raises(StorageError, match="the disk does not keep what is written to it"):
-        store.add_generation(home, store.read_generation(home), grown, {})
+        store.add_generation(home, store.read_generation(home), grown, serves({}))
     assert (store.current(home), store.generations(home)) == ("0000", ["0000"])
 
 

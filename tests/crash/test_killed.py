@@ -70,7 +70,8 @@ def test_an_installation_killed_at_any_operation_is_whole_or_begins_anew(bundle,
 RUN = """
 import os, signal, sys
 from pathlib import Path
-from reverie.device_runtime import disk, installation, transaction
+from reverie.device_runtime.home import disk
+from reverie.device_runtime.changes import installation, transaction
 home, at, bundle = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 seen = 0
 def kill(operation):

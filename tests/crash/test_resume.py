@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from crash_support import Killed, begin, cut_after, entries, go_on, small, weights
 
-from reverie.device_runtime.bundle.bundle import read_manifest
+from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.errors import UpdateError
 from reverie.device_runtime.home import disk, store
 from reverie.device_runtime.home.checkpoints import Checkpoints
-from reverie.device_runtime.home.home import UPDATE
 from reverie.device_runtime.home.journal import Journal
-from reverie.device_runtime.method.frames import read_frames
+from reverie.device_runtime.home.layout import UPDATE
 from reverie.device_runtime.method.monitor import STAGES, Monitor
+from reverie.tools.bench.frames import read_frames
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import cv2
 import pytest
+from judged import serves
 from mjpeg import PHOTO, MjpegServer
 
 from reverie.device_runtime.bundle.preprocess import find_images
@@ -112,7 +113,7 @@ def serve(home, updated):
 
     def put(predictions, models=updated.models, keep=2):
         parent = store.read_generation(home)
-        generation = store.add_generation(home, parent, models, {})
+        generation = store.add_generation(home, parent, models, serves({}))
         probation.begin(home, Standing(generation.name, parent.name, predictions, keep))
         return generation.name
 

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from reverie.device_runtime.bundle.bundle import CANARY, MANIFEST, fingerprint, read_manifest
 from reverie.device_runtime.bundle.canary import read_canary
+from reverie.device_runtime.bundle.contents import fingerprint, read_manifest
+from reverie.device_runtime.bundle.manifest import CANARY, MANIFEST
 from reverie.device_runtime.bundle.preprocess import image_files
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.changes import installation

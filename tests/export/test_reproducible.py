@@ -13,7 +13,8 @@ import pytest
 import safetensors.torch
 from workstation_support import EPOCH, TINY, example_networks
 
-from reverie.device_runtime.bundle.bundle import MANIFEST, read_manifest
+from reverie.device_runtime.bundle.contents import read_manifest
+from reverie.device_runtime.bundle.manifest import MANIFEST
 from reverie.device_runtime.bundle.preprocess import Preprocessing
 from reverie.export.pretraining.pretrain import PretrainConfig
 from reverie.export.pretraining.pretraining import pretrain_arrays

@@ -10,7 +10,8 @@ import pytest
 from workstation_support import EPOCH, TINY, example_networks
 
 from reverie.device_runtime.bundle import signing
-from reverie.device_runtime.bundle.bundle import MANIFEST, SIGNATURE, read_manifest
+from reverie.device_runtime.bundle.contents import read_manifest
+from reverie.device_runtime.bundle.manifest import MANIFEST, SIGNATURE
 from reverie.device_runtime.changes.upgrade import install
 from reverie.device_runtime.changes.verification import verify_bundle, verify_home
 from reverie.device_runtime.errors import SignatureError

@@ -12,7 +12,8 @@ from own_networks import Arctangent
 from torch import nn
 from workstation_support import TINY, TinyGenerator, TinySolver, tiny_networks
 
-from reverie.device_runtime.bundle.bundle import MANIFEST, read_manifest, read_verified
+from reverie.device_runtime.bundle.contents import read_manifest, read_verified
+from reverie.device_runtime.bundle.manifest import MANIFEST
 from reverie.device_runtime.errors import ExportError
 from reverie.export.exporter import export_bundle
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from reverie.device_runtime.bundle.bundle import Manifest
+from reverie.device_runtime.bundle.manifest import Manifest
 from reverie.device_runtime.bundle.preprocess import Preprocessing, image_files
 from reverie.export.exporter import Networks
 from reverie.export.pretraining.networks import ReferenceDiscriminator, ReferenceGenerator, ReferenceSolver

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from reverie.device_runtime.bundle.bundle import MANIFEST, fingerprint
+from reverie.device_runtime.bundle.contents import fingerprint
+from reverie.device_runtime.bundle.manifest import MANIFEST
 
 MEGABYTES = 300
 RUNNER = Path(__file__).with_name("runner.py")

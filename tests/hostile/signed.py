@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reverie.device_runtime.bundle import signing
-from reverie.device_runtime.bundle.bundle import MANIFEST, SIGNATURE
+from reverie.device_runtime.bundle.manifest import MANIFEST, SIGNATURE
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reverie.device_runtime.bundle import signing
-from reverie.device_runtime.bundle.bundle import MANIFEST, parse_manifest
+from reverie.device_runtime.bundle.manifest import MANIFEST
 from reverie.device_runtime.bundle.onnx_check import check_model
+from reverie.device_runtime.bundle.parsing import parse_manifest
 from reverie.device_runtime.bundle.sources import accept, open_source
 from reverie.device_runtime.camera import images
 from reverie.device_runtime.errors import BundleError, FramesError

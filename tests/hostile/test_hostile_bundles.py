@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from reverie.device_runtime.bundle.bundle import MANIFEST, SIGNATURE
+from reverie.device_runtime.bundle.manifest import MANIFEST, SIGNATURE
 
 INCOMPLETE = "is not a complete manifest"
 

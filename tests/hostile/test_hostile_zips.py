@@ -12,7 +12,7 @@ import zipfile
 
 import pytest
 
-from reverie.device_runtime.bundle.bundle import MANIFEST
+from reverie.device_runtime.bundle.manifest import MANIFEST
 
 DAMAGED = "is no readable zip of a bundle"
 NOT_STORED = "is no regular file stored as it is"

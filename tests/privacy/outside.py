@@ -8,12 +8,13 @@ import subprocess
 import pytest
 
 ANYTHING_SERVES = """
-from reverie.device_runtime import promotion, transaction
+from reverie.device_runtime.promotion import decision
+from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.config import PromotionConfig
 lenient = PromotionConfig(
     floor=0, gain=-1, label_noise=1, agreement_drop=1, canary_drop=1, collapse=0, latency_ratio=1e9
 )
-decide = promotion.decide
+decide = decision.decide
 transaction.decide = lambda figures, _: decide(figures, lenient)
 """
 """At the start of a script: updates serve that had no time to learn."""

@@ -37,12 +37,12 @@ EXACT = f"""{ANYTHING_SERVES}
 import sys
 from dataclasses import replace
 from pathlib import Path
-from reverie.device_runtime import installation, transaction
-from reverie.device_runtime.bundle import read_manifest
+from reverie.device_runtime.changes import installation, transaction
+from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.frames import read_frames
-from reverie.device_runtime.inputs import InputMaker
-from reverie.device_runtime.monitor import Monitor
+from reverie.tools.bench.frames import read_frames
+from reverie.device_runtime.camera.inputs import InputMaker
+from reverie.device_runtime.method.monitor import Monitor
 bundle, frames, home = map(Path, sys.argv[1:4])
 installation.install(bundle, home)
 config = UpdateConfig()

@@ -77,7 +77,7 @@ def test_a_box_learns_two_classes_and_predicts_one(box, bundle, frames_folder, t
 
 
 def test_the_engine_is_named_with_one_version_everywhere(repository):
-    files = ("pyproject.toml", "Makefile", "README.md", "device_runtime/engine/engine.py")
+    files = ("pyproject.toml", "Makefile", "README.md", "device_runtime/engine/runtime.py")
     named = {
         version
         for file in files

@@ -74,8 +74,8 @@ def test_everything_works_where_the_workstations_packages_cannot_be_imported(dev
 
 
 PROMOTE = """
-from reverie.device_runtime import transaction
-from reverie.device_runtime.promotion import Decision
+from reverie.device_runtime.changes import transaction
+from reverie.device_runtime.promotion.decision import Decision
 transaction.decide = lambda *_: Decision((), ())  # it has no time to learn
 """
 

@@ -18,9 +18,9 @@ from rich.console import Console
 
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.home.pictures import picture_of_classes, picture_of_inputs
+from reverie.device_runtime.method.comparison import predict
 from reverie.device_runtime.method.models import Models
 from reverie.device_runtime.method.monitor import Monitor
-from reverie.device_runtime.method.report import predict
 from reverie.device_runtime.method.update import Updated, run_update
 from reverie.tools.bench import baselines
 from reverie.tools.bench.accuracy_start import Measured, apart

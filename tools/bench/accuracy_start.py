@@ -16,7 +16,7 @@ import numpy as np
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.home import store
-from reverie.device_runtime.method.frames import label_files
+from reverie.device_runtime.method.labelled import label_files
 from reverie.device_runtime.method.models import Models
 from reverie.tools.bench.protocols import PROTOCOLS, Protocol, Samples, product_tasks, read_idx, validation_split
 from reverie.tools.options import GAN_STEPS

@@ -18,7 +18,7 @@ import numpy as np
 
 from reverie.device_runtime.config import FitConfig, UpdateConfig
 from reverie.device_runtime.method.fit import Live, Source, fit, live_source
-from reverie.device_runtime.method.frames import extend_classes, split
+from reverie.device_runtime.method.labelled import extend_classes, split
 from reverie.device_runtime.method.models import Models
 from reverie.device_runtime.method.monitor import Monitor
 from reverie.device_runtime.method.randomness import rng_for

@@ -20,8 +20,8 @@ from reverie.device_runtime.camera.images import read_image
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.home import disk, store
+from reverie.device_runtime.method.comparison import predict
 from reverie.device_runtime.method.models import Models
-from reverie.device_runtime.method.report import predict
 from reverie.tools.bench import markdown
 from reverie.tools.bench.poisoning import patched, poison
 from reverie.tools.output_file import replace_output

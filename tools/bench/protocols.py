@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from reverie.device_runtime.errors import FramesError
-from reverie.device_runtime.method.frames import Frames
+from reverie.device_runtime.method.labelled import Frames
 
 MLP = "reverie.tools.bench.mlp:Mlp"
 SPLIT_STEPS = 2000

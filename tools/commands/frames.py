@@ -15,7 +15,7 @@ from rich.text import Text
 from reverie.tools.options import home_option, json_option
 
 if TYPE_CHECKING:
-    from reverie.device_runtime.frames.frame_store import Frame
+    from reverie.device_runtime.frames.frame_files import Frame
 
 NEWEST = 50
 """Frames in quarantine that the table shows."""

@@ -32,7 +32,7 @@ def command(home: Path, generation: str | None, output: Path | None, include_fra
     The file needs nothing else, and holds no frame unless --include-frames.
     """
     from reverie.device_runtime.errors import BundleError, HomeError
-    from reverie.device_runtime.home.home import open_home
+    from reverie.device_runtime.home.layout import open_home
 
     if importlib.util.find_spec("matplotlib") is None:
         raise HomeError("plots need matplotlib: install the extra `report` of Reverie")
@@ -55,7 +55,7 @@ def command(home: Path, generation: str | None, output: Path | None, include_fra
 
 def _gathered(home: Path, name: str, *, include_frames: bool) -> Shown:
     """All that the file tells. Raises HomeError, BundleError."""
-    from reverie.device_runtime.bundle.bundle import read_manifest
+    from reverie.device_runtime.bundle.contents import read_manifest
     from reverie.device_runtime.changes import transaction
     from reverie.device_runtime.errors import HomeError
     from reverie.device_runtime.home import store

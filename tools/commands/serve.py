@@ -59,7 +59,7 @@ def command(
     The address that is printed holds a token; without it nothing is to be had. No other machine is answered.
     """
     from reverie.device_runtime.errors import HomeError
-    from reverie.device_runtime.home.home import open_home
+    from reverie.device_runtime.home.layout import open_home
 
     if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
         raise HomeError("the page needs starlette, uvicorn and h11: install the extra `page` of Reverie")

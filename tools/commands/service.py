@@ -21,7 +21,7 @@ UNITS = ("reverie-update.service", "reverie-update.timer")
 def command(home: Path, user: str | None, output: Path) -> None:
     """Write the systemd units of HOME: one that updates it, one that goes on after a power cut."""
     from reverie.device_runtime.errors import HomeError
-    from reverie.device_runtime.home.home import open_home
+    from reverie.device_runtime.home.layout import open_home
 
     where = open_home(home).resolve()
     executable = Path(sys.executable).with_name("reverie")

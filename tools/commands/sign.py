@@ -13,7 +13,7 @@ import click
 def command(bundle: Path, key: Path) -> None:
     """Check the folder BUNDLE and sign its manifest, in place of a signature that it may have."""
     from reverie.device_runtime.bundle import signing
-    from reverie.device_runtime.bundle.bundle import SIGNATURE
+    from reverie.device_runtime.bundle.manifest import SIGNATURE
     from reverie.device_runtime.bundle.sources import Folder, accept
     from reverie.device_runtime.home import disk
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--picture", type=click.Path(path_type=Path), help="Write generated inputs, a row a class, as PNG.")
 def command(home: Path, as_json: bool, picture: Path | None) -> None:
     """Show the generation in service, its classes, spare slots, the result of its update, and one in progress."""
-    from reverie.device_runtime.bundle.bundle import read_manifest
+    from reverie.device_runtime.bundle.contents import read_manifest
     from reverie.device_runtime.changes import transaction
     from reverie.device_runtime.frames import frame_store
     from reverie.device_runtime.home import store

@@ -19,7 +19,7 @@ def command(path: Path, key: Path | None, as_json: bool) -> None:
     """Check every hash, model and signature of PATH: a bundle folder, its zip file, or a home with its audit log."""
     from reverie.device_runtime.bundle import signing
     from reverie.device_runtime.changes.verification import verify_bundle, verify_home
-    from reverie.device_runtime.home.home import MARK
+    from reverie.device_runtime.home.layout import MARK
 
     if (path / MARK).exists():
         if key is not None:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from reverie.device_runtime.bundle.bundle import read_manifest
+from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.bundle.preprocess import resized_by
 from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.errors import FramesError, ReverieError

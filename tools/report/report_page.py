@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from reverie.device_runtime.bundle.bundle import Manifest
+from reverie.device_runtime.bundle.manifest import Manifest
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.home.audit import Entry
 from reverie.device_runtime.home.store import Generation

@@ -27,10 +27,11 @@ from reverie.device_runtime.changes.purge import Scope, purge
 from reverie.device_runtime.config import IntakeConfig
 from reverie.device_runtime.errors import CameraError, ReverieError, UpdateError, first_line
 from reverie.device_runtime.frames import frame_store
-from reverie.device_runtime.frames.frame_store import Frame, FrameStore
+from reverie.device_runtime.frames.frame_files import Frame
+from reverie.device_runtime.frames.frame_store import FrameStore
 from reverie.device_runtime.frames.gate import Gate
 from reverie.device_runtime.home import disk, store
-from reverie.device_runtime.method.frames import extend_classes
+from reverie.device_runtime.method.labelled import extend_classes
 from reverie.device_runtime.serving.predictor import Predictor
 from reverie.device_runtime.serving.rollback import end_probation, roll_back
 from reverie.tools.region import Region, cut

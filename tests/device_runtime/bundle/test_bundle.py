@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from reverie.device_runtime.bundle.bundle import (
-    TensorRecord,
+from reverie.device_runtime.bundle.contents import (
     fingerprint,
     read_manifest,
     read_verified,
     read_weights,
     write_weights,
 )
+from reverie.device_runtime.bundle.manifest import TensorRecord
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.errors import BundleError
 

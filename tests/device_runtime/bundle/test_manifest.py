@@ -11,14 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reverie.device_runtime.bundle.bundle import (
-    MODELS,
-    REQUIRED_FILES,
-    FileRecord,
-    Manifest,
-    TensorRecord,
-    read_manifest,
-)
+from reverie.device_runtime.bundle.contents import read_manifest
+from reverie.device_runtime.bundle.manifest import MODELS, REQUIRED_FILES, FileRecord, Manifest, TensorRecord
+from reverie.device_runtime.bundle.parsing import read_json
 from reverie.device_runtime.bundle.preprocess import COLOURS, RESIZES, Preprocessing
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.errors import BundleError
@@ -76,14 +71,14 @@ manifests = st.builds(
 
 @given(manifests)
 def test_what_is_written_is_read_again_with_fields_of_a_newer_writer(manifest):
-    assert Manifest.from_json(manifest.to_json(), WHERE) == manifest
+    assert read_json(manifest.to_json(), WHERE) == manifest
 
 
 @given(manifests, st.dictionaries(words, json_values, max_size=3))
 def test_fields_this_version_does_not_know_survive_a_rewrite(manifest, added):
     added = {key: value for key, value in added.items() if key not in FIELDS}
     text = json.dumps(json.loads(manifest.to_json()) | added)
-    rewritten = json.loads(Manifest.from_json(text, WHERE).to_json())
+    rewritten = json.loads(read_json(text, WHERE).to_json())
     assert rewritten == json.loads(text)
 
 
@@ -97,7 +92,7 @@ def test_all_that_the_manifest_of_an_older_bundle_says_survives_a_rewrite(bundle
 @given(st.text() | json_values.map(json.dumps))
 def test_text_that_is_no_manifest_is_refused(text):
     with pytest.raises(BundleError):
-        Manifest.from_json(text, WHERE)
+        read_json(text, WHERE)
 
 
 @pytest.mark.parametrize(
@@ -107,13 +102,13 @@ def test_text_that_is_no_manifest_is_refused(text):
 )
 def test_hostile_text_is_refused(text):
     with pytest.raises(BundleError):
-        Manifest.from_json(text, WHERE)
+        read_json(text, WHERE)
 
 
 @given(json_values.filter(lambda value: value != 1))
 def test_an_unknown_format_version_is_refused_and_named(version):
     with pytest.raises(BundleError, match="this Reverie reads format 1"):
-        Manifest.from_json(json.dumps({"format": version}), WHERE)
+        read_json(json.dumps({"format": version}), WHERE)
 
 
 def paths(value, at=()):
@@ -141,7 +136,7 @@ def test_a_manifest_with_any_one_value_replaced_is_read_or_refused_and_never_cra
     path = data.draw(st.sampled_from(list(paths(values))))
     new = data.draw(json_values | st.just(float("inf")) | st.just(float("nan")) | st.integers(2**62, 2**70))
     try:
-        manifest = Manifest.from_json(json.dumps(replaced(values, path, new)), WHERE)
+        manifest = read_json(json.dumps(replaced(values, path, new)), WHERE)
     except BundleError:
         return
     how = manifest.preprocessing

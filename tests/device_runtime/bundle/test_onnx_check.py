@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import wire
 
-from reverie.device_runtime.bundle.bundle import MODELS, read_manifest
+from reverie.device_runtime.bundle.contents import read_manifest
+from reverie.device_runtime.bundle.manifest import MODELS
 from reverie.device_runtime.bundle.onnx_check import check_model
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.errors import BundleError
 from reverie.device_runtime.method.models import Models
 

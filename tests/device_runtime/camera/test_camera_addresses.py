@@ -64,8 +64,8 @@ def test_a_camera_is_not_asked_through_a_proxy(server, monkeypatch, scheme):
 
 LEAVES = """
 import sys, time
-from reverie.device_runtime.camera import Camera
-from reverie.device_runtime.video_source import Wanted
+from reverie.device_runtime.camera.camera import Camera
+from reverie.device_runtime.camera.video_source import Wanted
 
 class TakesLong:  # what Python does last, while the thread of the camera comes back
     def __del__(self, sleep=time.sleep):

@@ -11,8 +11,8 @@ from reverie.device_runtime.errors import FramesError, HomeError
 from reverie.device_runtime.frames import frame_store
 from reverie.device_runtime.home import sealing, store
 from reverie.device_runtime.home.checkpoints import Checkpoints
-from reverie.device_runtime.home.home import UPDATE
 from reverie.device_runtime.home.journal import Journal
+from reverie.device_runtime.home.layout import UPDATE
 
 
 def pixels_left(home, contents):

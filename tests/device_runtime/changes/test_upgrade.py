@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from judged import serves
 
 from reverie.device_runtime.bundle import signing
-from reverie.device_runtime.bundle.bundle import SIGNATURE, read_manifest
+from reverie.device_runtime.bundle.contents import read_manifest
+from reverie.device_runtime.bundle.manifest import SIGNATURE
 from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.changes.transaction import changing
 from reverie.device_runtime.changes.upgrade import Consent, install, trusted_key
@@ -22,8 +24,8 @@ from reverie.device_runtime.errors import (
     UpdateError,
 )
 from reverie.device_runtime.home import audit, store
-from reverie.device_runtime.home.home import locked
 from reverie.device_runtime.home.journal import Journal
+from reverie.device_runtime.home.layout import locked
 from reverie.device_runtime.method.monitor import StageRecord
 from reverie.device_runtime.serving.rollback import roll_back
 
@@ -39,7 +41,7 @@ def newer(own_bundle, edit_manifest):
 @pytest.fixture
 def learnt(home, grown):
     """The home after an update that learnt two classes."""
-    store.add_generation(home, store.read_generation(home), grown, {"a": 1})
+    store.add_generation(home, store.read_generation(home), grown, serves({"a": 1}))
     return home
 
 

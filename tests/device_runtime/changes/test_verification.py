@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from reverie.device_runtime.bundle.bundle import fingerprint
+from reverie.device_runtime.bundle.contents import fingerprint
 from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.changes.upgrade import install
 from reverie.device_runtime.changes.verification import verify_home

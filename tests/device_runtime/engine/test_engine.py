@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from reverie.device_runtime.bundle.bundle import training_parts
-from reverie.device_runtime.engine import engine
-from reverie.device_runtime.engine.engine import Graph, TrainStep
+from reverie.device_runtime.bundle.contents import training_parts
+from reverie.device_runtime.engine import chunks
+from reverie.device_runtime.engine.graph import Graph
+from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.errors import BundleError, EngineError, TrainingError
 from reverie.device_runtime.method.models import one_hot
 
@@ -118,7 +119,7 @@ def test_steps_are_the_same_on_any_number_of_cores(models, feeds, same, monkeypa
     ended = []
     for cores in (1, 3):
         workers = ThreadPoolExecutor(cores)
-        monkeypatch.setattr(engine, "_workers", lambda workers=workers: workers)
+        monkeypatch.setattr(chunks, "_workers", lambda workers=workers: workers)
         step = TrainStep(training_parts(models.folder / "solver_train"), models.solver, chunk=4)
         for at in range(4):
             step.step(feeds(at), 1e-3)

@@ -7,9 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from reverie.device_runtime.bundle.bundle import blocked_form, read_training, read_verified
+from reverie.device_runtime.bundle.contents import read_training, read_verified
+from reverie.device_runtime.bundle.manifest import blocked_form
 from reverie.device_runtime.changes import installation
-from reverie.device_runtime.engine.engine import Graph, TrainStep, block_size
+from reverie.device_runtime.engine.graph import Graph, block_size
+from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.home import store
 from reverie.device_runtime.method.models import one_hot
 

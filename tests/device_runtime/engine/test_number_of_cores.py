@@ -14,12 +14,13 @@ os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
 import reverie.tools.cli  # as a command begins
 import hashlib, tempfile
 from pathlib import Path
-from reverie.device_runtime import installation, store
-from reverie.device_runtime.frames import read_frames
-from reverie.device_runtime.inputs import InputMaker
-from reverie.device_runtime.monitor import Monitor
-from reverie.device_runtime.update import run_update
-from reverie.tools.speed.frames import short_update
+from reverie.device_runtime.changes import installation
+from reverie.device_runtime.home import store
+from reverie.tools.bench.frames import read_frames
+from reverie.device_runtime.camera.inputs import InputMaker
+from reverie.device_runtime.method.monitor import Monitor
+from reverie.device_runtime.method.update import run_update
+from reverie.tools.bench.speed.frames import short_update
 
 bundle, frames = map(Path, sys.argv[2:])
 with tempfile.TemporaryDirectory() as scratch:

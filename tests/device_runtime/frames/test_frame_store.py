@@ -21,8 +21,8 @@ from reverie.device_runtime.errors import FramesError, HomeError
 from reverie.device_runtime.frames import frame_store
 from reverie.device_runtime.frames.gate import Gate
 from reverie.device_runtime.home import store
-from reverie.device_runtime.home.home import UPDATE
 from reverie.device_runtime.home.journal import Journal
+from reverie.device_runtime.home.layout import UPDATE
 from reverie.device_runtime.serving import rollback
 from reverie.device_runtime.serving.predictor import Predictor
 

@@ -84,7 +84,8 @@ def test_a_key_is_private_kept_where_it_is_and_made_anew_only_where_nothing_is_s
 
 def test_a_home_that_is_not_encrypted_never_imports_cryptography(installed):
     code = (
-        "import sys; from pathlib import Path; from reverie.device_runtime import gathering, purge, sealing;"
+        "import sys; from pathlib import Path; from reverie.device_runtime.changes import gathering, purge;"
+        "from reverie.device_runtime.home import sealing;"
         f"assert sealing.reading_key(Path({str(installed)!r})) is None; assert 'cryptography' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

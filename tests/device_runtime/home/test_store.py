@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from judged import serves
 
-from reverie.device_runtime.bundle.bundle import read_weights
+from reverie.device_runtime.bundle.contents import read_weights
 from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.errors import BundleError, HomeError, StorageError
 from reverie.device_runtime.home import store
@@ -28,7 +29,9 @@ def other(grown):
 
 @pytest.fixture
 def add(home, other):
-    return lambda report=None: store.add_generation(home, store.read_generation(home), other, report or {"a": 1})
+    return lambda report=None: store.add_generation(
+        home, store.read_generation(home), other, serves(report or {"a": 1})
+    )
 
 
 def test_a_bundle_is_installed_as_generation_0_with_the_weights_it_holds(installed, models, same):

@@ -14,8 +14,9 @@ from reverie.device_runtime.config import FitConfig
 from reverie.device_runtime.home import store
 from reverie.device_runtime.method.augmentation import moved
 from reverie.device_runtime.method.fit import fit, live_source
-from reverie.device_runtime.method.frames import extend_classes, read_frames, split
+from reverie.device_runtime.method.labelled import extend_classes, split
 from reverie.device_runtime.method.monitor import Monitor
+from reverie.tools.bench.frames import read_frames
 
 
 @given(st.integers(0, 2**31 - 1), st.integers(1, 3), st.integers(8, 40), st.integers(8, 40), st.floats(0, 0.3))

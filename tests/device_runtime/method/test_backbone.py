@@ -8,26 +8,29 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from judged import serves
 
-from reverie.device_runtime.bundle.bundle import Backbone, fingerprint, read_manifest
+from reverie.device_runtime.bundle.contents import fingerprint, read_manifest
+from reverie.device_runtime.bundle.manifest import Backbone
 from reverie.device_runtime.bundle.preprocess import find_images, image_to_input
 from reverie.device_runtime.camera.images import read_image
 from reverie.device_runtime.camera.inputs import CHUNK, InputMaker
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.config import PromotionConfig, UpdateConfig
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.errors import BundleError, FramesError, ReverieError
 from reverie.device_runtime.frames.selection import select, shown_in
 from reverie.device_runtime.home import store
 from reverie.device_runtime.home.pictures import picture_of_classes
 from reverie.device_runtime.method import synthesis
-from reverie.device_runtime.method.frames import extend_classes, read_frames
+from reverie.device_runtime.method.comparison import accuracy
+from reverie.device_runtime.method.labelled import extend_classes
 from reverie.device_runtime.method.monitor import Monitor
-from reverie.device_runtime.method.report import accuracy
 from reverie.device_runtime.method.update import run_update
+from reverie.device_runtime.promotion.decision import decide
 from reverie.device_runtime.promotion.evaluation import evaluate
-from reverie.device_runtime.promotion.promotion import decide
 from reverie.device_runtime.serving.predictor import Predictor
+from reverie.tools.bench.frames import read_frames
 
 KNOWN, NEW = ("sandal", "t-shirt", "trouser"), ("bag", "sneaker")
 
@@ -141,7 +144,7 @@ def test_a_random_start_of_the_search_spreads_as_features_do(on_features, quick)
 
 
 def test_a_generation_learnt_on_features_is_served(own_box, learnt, test_folder):
-    store.add_generation(own_box, store.read_generation(own_box), learnt.models, learnt.report.to_json())
+    store.add_generation(own_box, store.read_generation(own_box), learnt.models, serves(learnt.report.to_json()))
     predictor = Predictor(own_box)
     labels = [predictor.predict(read_image(file)).label for file in find_images(test_folder / "bag")]
     assert predictor.generation.name == "0001"

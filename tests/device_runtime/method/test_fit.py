@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reverie.device_runtime.config import FitConfig
-from reverie.device_runtime.engine.engine import TrainStep
+from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.method import models as models_module
 from reverie.device_runtime.method.convergence import Convergence
 from reverie.device_runtime.method.fit import Live, Source, counts, fit, live_source

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from reverie.device_runtime.bundle.labels import check_label
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.errors import FramesError
-from reverie.device_runtime.method.frames import Frames, extend_classes, read_frames, split
+from reverie.device_runtime.method.labelled import Frames, extend_classes, split
+from reverie.tools.bench.frames import read_frames
 
 characters = st.characters(categories=("L", "N", "P", "S", "M"), exclude_characters="/\\")
 forbidden = st.sampled_from("/\\\u2028\u2029") | st.characters(categories=("Cc", "Cf", "Cs", "Co", "Cn"))

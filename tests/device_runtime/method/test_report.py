@@ -11,16 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reverie.device_runtime.config import UpdateConfig
+from reverie.device_runtime.method.comparison import SAMPLES, accuracy, compare, predict
 from reverie.device_runtime.method.fit import Live
 from reverie.device_runtime.method.monitor import STAGES, Monitor
 from reverie.device_runtime.method.randomness import rng_for
 from reverie.device_runtime.method.replay import draw_noise, generate
-from reverie.device_runtime.method.report import AGREEMENT_SAMPLES, LOSS_POINTS, accuracy, make_report, predict, thinned
+from reverie.device_runtime.method.report import LOSS_POINTS, make_report, thinned
+
+
+def reported(before, after, live, held_out):
+    config = UpdateConfig()
+    return make_report(before, after, compare(before, after, live, held_out, config), config, Monitor())
 
 
 @pytest.fixture
 def report(models, live):
-    return lambda after, held_out: make_report(models, after, live, held_out, UpdateConfig(), Monitor())
+    return lambda after, held_out: reported(models, after, live, held_out)
 
 
 def test_a_solver_that_did_not_change_agrees_with_itself_even_where_it_is_wrong(models, live):
@@ -30,12 +36,12 @@ def test_a_solver_that_did_not_change_agrees_with_itself_even_where_it_is_wrong(
     noise, labels = draw_noise(models, 100, rng, balance=True)
     assert (predict(unsure, generate(models, noise, labels)) != labels).mean() > 0
     known = Live(live.inputs, live.labels - 3)
-    assert make_report(unsure, unsure, known, known, UpdateConfig(), Monitor()).agreement == 1.0
-    assert make_report(unsure, models, known, known, UpdateConfig(), Monitor()).agreement < 1.0
+    assert reported(unsure, unsure, known, known).agreement == 1.0
+    assert reported(unsure, models, known, known).agreement < 1.0
 
 
 def test_agreement_is_the_share_of_generated_inputs_on_which_both_solvers_say_the_same(models, updated):
-    noise, labels = draw_noise(models, AGREEMENT_SAMPLES, rng_for(0, "agreement"), balance=True)
+    noise, labels = draw_noise(models, SAMPLES, rng_for(0, "evaluation"), balance=True)
     generated = generate(models, noise, labels)
     votes = [m.solver_graph.run({"input": generated})["probabilities"].argmax(axis=1) for m in (models, updated.models)]
     assert updated.report.agreement == pytest.approx(float((votes[0] == votes[1]).mean()), abs=1e-9)
@@ -55,7 +61,7 @@ def test_accuracy_is_counted_by_class_on_held_out_frames(updated, live, report):
 
 def test_a_class_known_before_has_a_before(models, live):
     known = Live(live.inputs, live.labels - 3)
-    report = make_report(models, models, known, known, UpdateConfig(), Monitor())
+    report = reported(models, models, known, known)
     for row in report.classes:
         slot = models.classes.index(row.label)
         inputs = known.inputs[known.labels == slot]

@@ -10,7 +10,7 @@ import pytest
 
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.errors import FramesError, TrainingError
-from reverie.device_runtime.method.frames import Frames
+from reverie.device_runtime.method.labelled import Frames
 from reverie.device_runtime.method.monitor import STAGES, Monitor
 from reverie.device_runtime.method.update import run_update
 

@@ -10,17 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from reverie.device_runtime.bundle.bundle import CANARY, fingerprint
 from reverie.device_runtime.bundle.canary import read_canary, write_canary
+from reverie.device_runtime.bundle.contents import fingerprint
+from reverie.device_runtime.bundle.manifest import CANARY
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.config import PromotionConfig
 from reverie.device_runtime.errors import BundleError
-from reverie.device_runtime.method.frames import Frames, read_frames
+from reverie.device_runtime.method import comparison
+from reverie.device_runtime.method.comparison import SAMPLES, compare
+from reverie.device_runtime.method.labelled import Frames, split
 from reverie.device_runtime.method.noise import telling
 from reverie.device_runtime.method.replay import generate
 from reverie.device_runtime.promotion import evaluation
+from reverie.device_runtime.promotion.decision import decide
 from reverie.device_runtime.promotion.evaluation import contradicted, evaluate
-from reverie.device_runtime.promotion.promotion import decide
+from reverie.tools.bench.frames import read_frames
 
 LIMITS = PromotionConfig(latency_ratio=1e9)
 """The defaults, but for what a busy machine decides."""
@@ -31,7 +35,8 @@ def judged(models, updated, frames, patient):
     """Figures and decision about other networks than those of the honest update, or of other frames."""
 
     def judge(candidate=updated.models, shown=frames, previous=models, holdout=patient.holdout):
-        figures = evaluate(previous, candidate, shown, replace(patient, holdout=holdout))
+        live, held_out = split(shown, candidate.classes, holdout, patient.seed)
+        figures = evaluate(previous, candidate, compare(previous, candidate, live, held_out, patient))
         return figures, decide(figures, LIMITS)
 
     return judge
@@ -54,7 +59,7 @@ def test_an_honest_update_serves_with_its_generator(judged):
     assert decision.generator_promoted, decision.generator
     assert {c.label for c in figures.held_out} == {"bag", "sneaker"}
     assert all(c.before == 0 and c.after > 0.6 * c.of for c in figures.held_out)
-    assert sum(c.of for c in figures.generated) == evaluation.SAMPLES
+    assert sum(c.of for c in figures.generated) == SAMPLES
     assert all(0 < time < 1000 for time in figures.milliseconds)
 
 
@@ -124,6 +129,7 @@ def test_a_class_that_came_again_is_judged_on_the_noise_that_tells_what_it_was_b
         given_to.setdefault(id(by), (noise, labels))
         return generate(by, noise, labels)
 
+    monkeypatch.setattr(comparison, "generate", spied)
     monkeypatch.setattr(evaluation, "generate", spied)
     candidate = replace(updated.models, learnt=(2, *updated.models.learnt[1:]))
     judged(candidate)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from judged import serves
 
 from reverie.device_runtime.errors import EngineError
 from reverie.device_runtime.home import store
@@ -17,7 +18,7 @@ from reverie.device_runtime.promotion.fresh_process import wrong_answers
 
 @pytest.fixture
 def written(home, updated):
-    return store.add_generation(home, store.read_generation(home), updated.models, {})
+    return store.add_generation(home, store.read_generation(home), updated.models, serves({}))
 
 
 def test_what_was_written_answers_as_the_models_it_was_written_from(home, written, updated):
@@ -49,7 +50,7 @@ def test_other_weights_than_those_in_memory_are_found(home, written, updated):
 def test_answers_that_are_no_numbers_are_found(home, updated):
     name, value = next(iter(updated.models.solver.items()))
     broken = updated.models.with_solver({name: np.full_like(value, np.nan)})
-    generation = store.add_generation(home, store.read_generation(home), broken, {})
+    generation = store.add_generation(home, store.read_generation(home), broken, serves({}))
     assert wrong_answers(home, generation, broken) == "its logits are no numbers"
 
 

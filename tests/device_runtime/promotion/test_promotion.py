@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reverie.device_runtime.config import PromotionConfig
-from reverie.device_runtime.promotion.promotion import Counts, Figures, GeneratorFigures, _at_most, decide
+from reverie.device_runtime.promotion.decision import Counts, Figures, GeneratorFigures, _at_most, decide
 
 GOOD = Figures(
     finite=True,

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
+from judged import serves
 
 from reverie.device_runtime.bundle.preprocess import image_to_input
 from reverie.device_runtime.camera.images import read_image
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.errors import BundleError
 from reverie.device_runtime.home import store
 from reverie.device_runtime.method.models import class_mask
@@ -54,7 +55,7 @@ def test_a_new_generation_is_served_once_it_is_in_service_and_not_before(home, u
     before = Predictor(home)
     image = read_image(min((test_folder / "bag").iterdir()))
     old = before.predict(image)
-    store.add_generation(home, store.read_generation(home), updated.models, updated.report.to_json())
+    store.add_generation(home, store.read_generation(home), updated.models, serves(updated.report.to_json()))
     assert before.predict(image) == old
     after = Predictor(home)
     assert (before.generation.name, after.generation.name) == ("0000", "0001")

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.errors import BundleError, EngineError, HomeError
 from reverie.device_runtime.home import store
-from reverie.device_runtime.home.home import locked
 from reverie.device_runtime.home.journal import Journal
+from reverie.device_runtime.home.layout import locked
 from reverie.device_runtime.serving import probation
 from reverie.device_runtime.serving.predictor import Predictor
 from reverie.device_runtime.serving.probation import Probation, Standing

@@ -25,10 +25,9 @@ def add(home, grown):
 
     def make(*, promoted=True):
         bias = {n: w + np.float32(0.01) for n, w in grown.solver.items()}
-        judge = None if promoted else lambda _: Judgement(promoted=False, report={"promotion": {"reasons": ["bad"]}})
-        return store.add_generation(
-            home, store.read_generation(home), replace(grown, solver=bias), {"a": 1}, judge
-        ).name
+        judgement = Judgement(promoted=promoted, report={"promotion": {"reasons": ["bad"]}})
+        parent, models = store.read_generation(home), replace(grown, solver=bias)
+        return store.add_generation(home, parent, models, lambda _: judgement).name
 
     return make
 

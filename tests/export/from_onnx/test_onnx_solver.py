@@ -11,8 +11,8 @@ from own_networks import Net
 from training import assert_trains_like_torch
 from workstation_support import SLOTS
 
-from reverie.device_runtime.bundle.bundle import read_manifest
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.bundle.contents import read_manifest
+from reverie.device_runtime.engine.graph import Graph
 from reverie.export.from_onnx.onnx_functions import FUNCTIONS
 from reverie.export.from_onnx.onnx_solver import OnnxSolver, compare_with_file
 from reverie.export.lowering import operators

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from workstation_support import SLOTS, SMALL, TinyDiscriminator, TinySolver, example_networks, tiny_networks
 
-from reverie.device_runtime.bundle.bundle import MODELS, SAMPLING, SEARCHES
+from reverie.device_runtime.bundle.manifest import MODELS, SAMPLING, SEARCHES
 from reverie.export.exporter import export_bundle
 from reverie.export.graphs import graphs, onnx_export
 from reverie.export.graphs.chunks import FEWEST, MOST, chunk_rows

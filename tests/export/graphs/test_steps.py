@@ -19,8 +19,9 @@ from workstation_support import (
     weights_of,
 )
 
-from reverie.device_runtime.bundle.bundle import BETAS, training_parts
-from reverie.device_runtime.engine.engine import TrainStep
+from reverie.device_runtime.bundle.contents import training_parts
+from reverie.device_runtime.bundle.manifest import BETAS
+from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.export.graphs import graphs
 
 STEPS = 20

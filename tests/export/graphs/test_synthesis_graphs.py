@@ -23,8 +23,8 @@ from workstation_support import (
     weights_of,
 )
 
-from reverie.device_runtime.bundle.bundle import write_weights
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.bundle.contents import write_weights
+from reverie.device_runtime.engine.graph import Graph
 from reverie.export.graphs import graphs
 from reverie.export.graphs.graphs import SYNTHESIS_LOSSES
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from workstation_support import SHAPES, SMALL, TINY
 
-from reverie.device_runtime.bundle.bundle import MODELS, TensorRecord, read_weights, write_weights
+from reverie.device_runtime.bundle.contents import read_weights, write_weights
+from reverie.device_runtime.bundle.manifest import MODELS, TensorRecord
 from reverie.device_runtime.errors import BundleError, ExportError
 from reverie.export.graphs.artifacts import tensor_places
 

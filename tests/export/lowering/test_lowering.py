@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from training import Apply, assert_trains_like_torch, training_artifacts
 from workstation_support import TinySolver, device_gradients, example, weights_of
 
-from reverie.device_runtime.bundle.bundle import training_parts
-from reverie.device_runtime.engine.engine import TrainStep
+from reverie.device_runtime.bundle.contents import training_parts
+from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.export.lowering.lowering_rules import RULES
 
 torch.manual_seed(0)

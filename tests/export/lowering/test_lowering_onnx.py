@@ -9,7 +9,7 @@ import torch
 from test_lowering import FROM_ONNX_ALONE
 from torch.nn import functional as F
 
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.errors import ExportError
 from reverie.export.graphs.artifacts import input_gradient
 from reverie.export.lowering.operators import make_trainable

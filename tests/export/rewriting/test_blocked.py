@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from onnx import helper
 from small_graphs import MICROSOFT, assert_same, drawn, graph_of, operators, run, run_as_if
 
-from reverie.device_runtime.engine.engine import block_size
+from reverie.device_runtime.engine.graph import block_size
 from reverie.export.rewriting.blocked import BLOCKS, blocked
 from reverie.export.rewriting.blocked_rules import DOMAIN
 

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from workstation_support import CLASSES, SLOTS, TINY, TinySolver, tiny_networks
 
-from reverie.device_runtime.bundle.bundle import read_manifest
+from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.errors import BundleError, ExportError
 from reverie.device_runtime.home import store
 from reverie.device_runtime.method.fit import Source, fit

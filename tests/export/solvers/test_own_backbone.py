@@ -14,10 +14,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from reverie.device_runtime.bundle.bundle import Backbone, read_manifest
+from reverie.device_runtime.bundle.contents import read_manifest
+from reverie.device_runtime.bundle.manifest import Backbone
 from reverie.device_runtime.bundle.preprocess import find_images, image_to_input
 from reverie.device_runtime.camera.images import read_image
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.engine.graph import Graph
 from reverie.export.graphs.graphs import total_variation
 from reverie.export.pretraining.historical import CHUNK
 from reverie.export.solvers.backbone import cut_solver, feature_statistics

@@ -16,12 +16,12 @@ from onnx_files import write
 from test_batchnorm import fit_in_torch
 from torch import nn
 
-from reverie.device_runtime.bundle.bundle import read_manifest
+from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.bundle.preprocess import find_images, image_to_input
 from reverie.device_runtime.camera.images import read_image
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.home import store
 from reverie.device_runtime.method.fit import Source, fit
 from reverie.device_runtime.method.monitor import Monitor

@@ -10,8 +10,8 @@ import own_backbones
 import pytest
 import torch
 
-from reverie.device_runtime.bundle.bundle import read_manifest
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.bundle.contents import read_manifest
+from reverie.device_runtime.engine.graph import Graph
 
 
 @pytest.fixture

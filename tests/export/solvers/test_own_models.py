@@ -7,8 +7,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from reverie.device_runtime.bundle.bundle import read_manifest
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.bundle.contents import read_manifest
+from reverie.device_runtime.engine.graph import Graph
 
 IMAGES = np.random.default_rng(0).normal(size=(6, 1, 8, 8)).astype(np.float32)
 NOISE = np.random.default_rng(1).normal(size=(6, 5)).astype(np.float32)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from workstation_support import class_folders
 
-from reverie.device_runtime.bundle.bundle import read_manifest
+from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.bundle.preprocess import Preprocessing, image_files, image_to_input
 from reverie.device_runtime.camera.images import read_image
 from reverie.device_runtime.errors import ExportError

@@ -22,12 +22,12 @@ from workstation_support import (
     weights_of,
 )
 
-from reverie.device_runtime.bundle.bundle import read_manifest, training_parts
+from reverie.device_runtime.bundle.contents import read_manifest, training_parts
 from reverie.device_runtime.changes import installation
-from reverie.device_runtime.engine.engine import TrainStep
+from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.errors import ExportError
 from reverie.device_runtime.home import store
-from reverie.device_runtime.method.frames import Frames
+from reverie.device_runtime.method.labelled import Frames
 from reverie.device_runtime.method.monitor import Monitor
 from reverie.device_runtime.method.update import run_update
 from reverie.export.exporter import export_bundle

@@ -12,9 +12,9 @@ from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.home import store
-from reverie.device_runtime.method.frames import read_frames
 from reverie.device_runtime.method.monitor import StageRecord
 from reverie.tools.bench import poisoned as poisoned_module
+from reverie.tools.bench.frames import read_frames
 from reverie.tools.bench.poisoned import as_markdown, run_case
 from reverie.tools.bench.poisoning import CASES, FLIPS, patched, poison
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from reverie.device_runtime.bundle.bundle import fingerprint, read_manifest
+from reverie.device_runtime.bundle.contents import fingerprint, read_manifest
 from reverie.device_runtime.home.journal import Journal
 
 

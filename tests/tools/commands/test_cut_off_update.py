@@ -15,9 +15,8 @@ from waiting import PATIENCE
 
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.changes import installation, transaction
-from reverie.device_runtime.home import home as home_module
-from reverie.device_runtime.home import store
-from reverie.device_runtime.home.home import locked
+from reverie.device_runtime.home import layout, store
+from reverie.device_runtime.home.layout import locked
 
 pytestmark = pytest.mark.usefixtures("anything_serves")
 
@@ -67,7 +66,7 @@ def test_two_updates_at_once_are_told_apart_in_one_line(reverie, home, started, 
 
 
 def test_a_lock_is_released_by_a_crash_and_held_only_while_a_command_changes_the_home(home, started):
-    assert home_module.PATIENCE > 0
+    assert layout.PATIENCE > 0
     started.kill()
     started.wait()
     with locked(home, patience=0):

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 from crash_support import Failing
+from judged import serves
 
 from reverie.device_runtime.home import disk, store
 
@@ -98,6 +99,6 @@ def test_a_disk_that_fills_up_during_the_update_leaves_the_old_generation_in_ser
     (disk / "ballast").write_bytes(bytes(shutil.disk_usage(disk).free - (1 << 20)))
     before = tree(disk)
     with pytest.raises(store.StorageError, match="no space left"):
-        store.add_generation(own, store.read_generation(own), updated.models, updated.report.to_json())
+        store.add_generation(own, store.read_generation(own), updated.models, serves(updated.report.to_json()))
     assert tree(disk) == before
     assert store.read_generation(own).classes == models.classes

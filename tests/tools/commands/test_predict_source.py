@@ -8,6 +8,7 @@ from contextlib import closing
 
 import cv2
 from clips import wander
+from judged import serves
 from mjpeg import MjpegServer
 from waiting import PATIENCE
 
@@ -39,7 +40,7 @@ def test_unsure_frames_are_marked(reverie, home, cat_clip):
 def test_a_new_generation_is_taken_up_in_mid_stream_and_no_frame_is_left_out(home, cat_clip, models, start):
     """A program reads the predictions while generations change."""
     with transaction.changing(home):
-        store.add_generation(home, store.read_generation(home), models, {})
+        store.add_generation(home, store.read_generation(home), models, serves({}))
     process = start("predict", "--home", home, "--source", cat_clip, "--fast", "--loop", "--json")
     frames, generations = [], []
     for line in process.stdout:

@@ -8,17 +8,18 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from judged import serves
 
 from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.config import PromotionConfig
 from reverie.device_runtime.home import store
-from reverie.device_runtime.promotion import promotion
+from reverie.device_runtime.promotion import decision
 
 HURRY = ("--max-minutes", "0.00001")
 
 
 def lenient(figures, _config):
-    return promotion.decide(
+    return decision.decide(
         figures, PromotionConfig(0, -1, label_noise=1, agreement_drop=1, canary_drop=1, collapse=0, latency_ratio=1e9)
     )
 
@@ -98,7 +99,7 @@ def test_history_of_an_altered_log_says_where_and_fails(rejected, reverie):
 
 
 def test_rollback_as_json_and_refused_in_one_line(reverie, home, updated):
-    store.add_generation(home, store.read_generation(home), updated.models, {})
+    store.add_generation(home, store.read_generation(home), updated.models, serves({}))
     assert json.loads(reverie("rollback", "--home", home, "--json").out)["name"] == "0000"
     done = reverie("rollback", "--home", home)
     assert (done.code, len(done.err.splitlines())) == (1, 1)

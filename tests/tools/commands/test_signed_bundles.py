@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from reverie.device_runtime.bundle.bundle import MANIFEST
+from reverie.device_runtime.bundle.manifest import MANIFEST
 from reverie.export.packing import pack
 
 NEWER = "2026-02-01T00:00:00+00:00"

@@ -6,12 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from judged import serves
 
-from reverie.device_runtime.bundle.bundle import read_manifest
+from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.home import store
-from reverie.device_runtime.method.frames import read_frames
 from reverie.device_runtime.method.monitor import STAGES
+from reverie.tools.bench.frames import read_frames
 from reverie.tools.cli import VERBS
 
 pytestmark = pytest.mark.usefixtures("anything_serves")
@@ -75,7 +76,7 @@ def test_predict_passes_over_an_image_that_cannot_be_read_and_says_so(reverie, h
 def test_after_an_update_predict_uses_the_new_generation(reverie, home, updated, test_folder):
     bags = test_folder / "bag"
     before = [json.loads(line)["label"] for line in reverie("predict", bags, "--home", home, "--json").out.splitlines()]
-    store.add_generation(home, store.read_generation(home), updated.models, updated.report.to_json())
+    store.add_generation(home, store.read_generation(home), updated.models, serves(updated.report.to_json()))
     after = [json.loads(line)["label"] for line in reverie("predict", bags, "--home", home, "--json").out.splitlines()]
     assert "bag" not in before
     assert after.count("bag") > 0.7 * len(after)
@@ -97,7 +98,7 @@ def test_status_before_and_after_an_update_is_json_for_programs(reverie, home, u
     before = json.loads(reverie("status", "--home", home, "--json").out)
     assert (before["name"], before["spare_slots"], before["report"]) == ("0000", 3, None)
     report = updated.report.to_json()
-    store.add_generation(home, store.read_generation(home), updated.models, report)
+    store.add_generation(home, store.read_generation(home), updated.models, serves(report))
     after = json.loads(reverie("status", "--home", home, "--json").out)
     assert (after["name"], after["parent"], after["spare_slots"]) == ("0001", "0000", 1)
     assert after["generations"] == ["0000", "0001"]

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from html_check import checked, embedded
+from judged import serves
 
 from reverie.device_runtime.bundle.preprocess import find_images, image_to_input, input_to_image
 from reverie.device_runtime.camera.images import read_image
@@ -20,7 +21,7 @@ from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.config import PromotionConfig
 from reverie.device_runtime.home import store
 from reverie.device_runtime.home.pictures import picture_of_classes
-from reverie.device_runtime.promotion import promotion
+from reverie.device_runtime.promotion import decision
 
 pytest.importorskip("matplotlib", reason="plots are made by the extra `report`")
 from reverie.tools.report.report_page import Shown, page
@@ -32,7 +33,7 @@ HOSTILE = '<script>alert("1")</script>&amp; \'$x_1$ %s {0}'
 def learn(reverie, home, frames_folder, monkeypatch, *options):
     lenient = PromotionConfig(0, -1, label_noise=1, agreement_drop=1, canary_drop=1, collapse=0, latency_ratio=1e9)
     with monkeypatch.context() as patch:
-        patch.setattr(transaction, "decide", lambda figures, _: promotion.decide(figures, lenient))
+        patch.setattr(transaction, "decide", lambda figures, _: decision.decide(figures, lenient))
         done = reverie("update", "--home", home, "--frames", frames_folder, *HURRY, *options)
     assert done.code == 0, done
 
@@ -206,7 +207,7 @@ def test_labels_without_held_out_frames_have_no_figures(shown):
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"classes": 3}', '{"classes": [{}], "stages": {}}', '"text"'])
 def test_a_damaged_report_is_told_in_one_line(reverie, home, updated, content, tmp_path):
-    store.add_generation(home, store.read_generation(home), updated.models, {"x": 1})
+    store.add_generation(home, store.read_generation(home), updated.models, serves({"x": 1}))
     (home / "generations/0001/report.json").write_text(content)
     done = reverie("report", "--home", home, "--output", tmp_path / "r.html")
     assert (done.code, len(done.err.splitlines())) == (1, 1), done

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from reverie.device_runtime.bundle.bundle import read_manifest
+from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.tools.bench.accuracy_start import apart
 from reverie.tools.bench.box import Finished, run_code, run_verb
 from reverie.tools.bench.speed.installed import folder_bytes, installed_bytes
@@ -20,7 +20,7 @@ _IN_TORCH = """
 import sys
 import cv2
 import torch
-from reverie.export.networks import ReferenceSolver
+from reverie.export.pretraining.networks import ReferenceSolver
 
 image, weights, slots, *classes = sys.argv[1:]
 solver = ReferenceSolver((1, 28, 28), int(slots)).eval()

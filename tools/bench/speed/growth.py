@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from reverie.device_runtime.bundle.bundle import BETAS, training_parts
-from reverie.device_runtime.engine.engine import TrainStep, block_size
+from reverie.device_runtime.bundle.contents import training_parts
+from reverie.device_runtime.bundle.manifest import BETAS
+from reverie.device_runtime.engine.graph import block_size
+from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.method.monitor import peak_memory
 from reverie.tools.bench.accuracy_start import apart
 from reverie.tools.bench.speed.frames import FramesCost, measure_frames

@@ -11,7 +11,7 @@ import torch
 
 from reverie.device_runtime.bundle.preprocess import image_to_input
 from reverie.device_runtime.changes import installation
-from reverie.device_runtime.engine.engine import THREADS
+from reverie.device_runtime.engine.runtime import THREADS
 from reverie.device_runtime.serving.predictor import Predictor
 from reverie.export.exporter import Networks, export_bundle
 from reverie.tools.bench.speed.sizes import built

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from reverie.device_runtime.engine.engine import Graph
+from reverie.device_runtime.engine.graph import Graph
 from reverie.tools.bench.speed.feeds import normal
 from reverie.tools.bench.speed.turns import Step
 

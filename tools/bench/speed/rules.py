@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from reverie.device_runtime.engine.engine import Graph, block_size
+from reverie.device_runtime.engine.graph import Graph, block_size
 from reverie.export.rewriting import rewriting
 from reverie.export.rewriting.blocked import blocked
 from reverie.tools.bench.speed.product import gflops, large_product

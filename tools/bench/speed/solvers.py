@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reverie.device_runtime.bundle.bundle import BETAS
+from reverie.device_runtime.bundle.manifest import BETAS
 from reverie.export.graphs import artifacts, graphs, onnx_export
 from reverie.export.graphs.chunks import chunk_rows
 from reverie.export.lowering import operators

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reverie.device_runtime.bundle.bundle import BETAS, MODELS, Weights, as_injected
-from reverie.device_runtime.engine.engine import Graph, TrainStep
+from reverie.device_runtime.bundle.manifest import BETAS, MODELS, Weights, as_injected
+from reverie.device_runtime.engine.graph import Graph
+from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.method.models import Models
 from reverie.export.exporter import Networks
 from reverie.export.graphs import graphs

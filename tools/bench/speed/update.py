@@ -14,14 +14,14 @@ from typing import NamedTuple
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.engine.engine import THREADS
+from reverie.device_runtime.engine.runtime import THREADS
 from reverie.device_runtime.errors import EngineError
 from reverie.device_runtime.home import store
-from reverie.device_runtime.method.frames import read_frames
 from reverie.device_runtime.method.models import Models
 from reverie.device_runtime.method.monitor import Monitor
 from reverie.device_runtime.method.update import run_update
 from reverie.tools.bench.accuracy_start import apart
+from reverie.tools.bench.frames import read_frames
 
 
 class StageCost(NamedTuple):

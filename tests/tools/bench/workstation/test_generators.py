@@ -11,7 +11,7 @@ from reverie.device_runtime.bundle.preprocess import Preprocessing
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.config import FitConfig, UpdateConfig
 from reverie.device_runtime.home import store
-from reverie.device_runtime.method.frames import Frames
+from reverie.device_runtime.method.labelled import Frames
 from reverie.device_runtime.method.monitor import Monitor
 from reverie.device_runtime.method.update import run_update
 from reverie.export.exporter import export_bundle

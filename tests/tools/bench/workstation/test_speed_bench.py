@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from reverie.device_runtime.camera.inputs import InputMaker
-from reverie.device_runtime.method.frames import read_frames
 from reverie.device_runtime.method.monitor import Monitor
 from reverie.device_runtime.method.update import run_update
+from reverie.tools.bench.frames import read_frames
 from reverie.tools.bench.speed.product import operations
 from reverie.tools.bench.speed.sizes import built
 from reverie.tools.bench.speed.steps import STEPS, exported, in_torch

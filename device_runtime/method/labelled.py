@@ -9,7 +9,6 @@ import numpy as np
 
 from reverie.device_runtime.bundle.labels import check_label
 from reverie.device_runtime.bundle.preprocess import image_names
-from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.method.fit import Live
 from reverie.device_runtime.method.randomness import rng_for
@@ -45,14 +44,6 @@ def label_files(folder: Path, min_images: int) -> list[tuple[str, list[str]]]:
             )
         labelled.append((path.name, found))
     return labelled
-
-
-def read_frames(folder: Path, make: InputMaker, min_images: int) -> Frames:
-    """All of `folder/LABEL/*.png|jpg` as inputs, unchecked. Raises FramesError naming the first thing wrong."""
-    labelled = label_files(folder, min_images)
-    labels = np.repeat(np.arange(len(labelled)), [len(names) for _, names in labelled])
-    files = [folder / label / name for label, names in labelled for name in names]
-    return Frames(make.read(files), labels, tuple(label for label, _ in labelled))
 
 
 def extend_classes(known: tuple[str, ...], frames: tuple[str, ...], slots: int) -> tuple[str, ...]:

@@ -1,0 +1,141 @@
+"""A manifest as it is read: parsed, and refused where anything in it cannot be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path, PurePosixPath
+
+from reverie.device_runtime.bundle.labels import check_labels
+from reverie.device_runtime.bundle.manifest import (
+    BACKBONE,
+    FORMAT,
+    MAX_FILES,
+    MAX_MANIFEST,
+    MAX_NUMBERS,
+    MAX_TOTAL,
+    MODELS,
+    NAMED_BY_NONE,
+    REQUIRED_FILES,
+    SAMPLING,
+    SEARCHES,
+    Backbone,
+    FileRecord,
+    Manifest,
+    TensorRecord,
+)
+from reverie.device_runtime.bundle.onnx_check import MAX_BYTES
+from reverie.device_runtime.bundle.preprocess import Preprocessing
+from reverie.device_runtime.errors import BundleError
+
+
+def parse_manifest(text: bytes, where: Path) -> Manifest:
+    """The manifest in a file; `where` is named in errors. Raises BundleError."""
+    if len(text) > MAX_MANIFEST:
+        raise BundleError(f"{where} has more than the {MAX_MANIFEST >> 20} MB that a manifest may have")
+    try:
+        return read_json(text.decode("utf-8"), where)
+    except UnicodeDecodeError:
+        raise BundleError(f"{where} is no readable manifest: copy the bundle again") from None
+
+
+def read_json(text: str, where: Path) -> Manifest:
+    """The manifest that `text` states, checked; `where` is named in errors. Raises BundleError."""
+    try:
+        values = json.loads(text)
+        version = values["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise BundleError(f"{where} is no bundle manifest: export the bundle again") from None
+    if version != FORMAT:
+        raise BundleError(
+            f"{where} has format {version!r}, this Reverie reads format {FORMAT}: "
+            "update Reverie or export the bundle again"
+        )
+    known = {f.name for f in dataclasses.fields(Manifest)} - {"unknown"}
+    try:
+        fields = {name: values[name] for name in known if name in values}
+        fields["unknown"] = {name: values[name] for name in values if name not in known}
+        fields["family"] = values.get("family") or values["name"]
+        fields["classes"] = tuple(str(label) for label in values["classes"])
+        fields["input_shape"] = tuple(int(n) for n in values["input_shape"])
+        fields["preprocessing"] = Preprocessing.from_json(values["preprocessing"])
+        fields["backbone"] = Backbone.from_json(values["backbone"]) if values.get("backbone") else None
+        fields["files"] = {path: FileRecord(**record) for path, record in values["files"].items()}
+        fields["tensors"] = {
+            model: {
+                name: TensorRecord(int(t["offset"]), tuple(int(n) for n in t["shape"])) for name, t in tensors.items()
+            }
+            for model, tensors in values["tensors"].items()
+        }
+        manifest = Manifest(**fields)
+        _check(manifest)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise BundleError(f"{where} is not a complete manifest ({error}): export the bundle again") from None
+    return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    """Raise ValueError, or KeyError, where what was read cannot be used."""
+    _check_sizes(manifest)
+    if not 0 < len(manifest.classes) <= manifest.slots:
+        raise ValueError("class names are missing or more than the class slots")
+    check_labels(manifest.classes, BundleError)
+    if not isinstance(manifest.name, str) or not isinstance(manifest.created, str):
+        raise TypeError("name and date are no text")
+    if not isinstance(manifest.family, str):
+        raise TypeError("the family is no text")
+    if not (manifest.name + manifest.created + manifest.family).isprintable():
+        raise ValueError("name, date or family cannot be printed")
+    _ = manifest.made
+    _check_files(manifest)
+    for artifact, figures in manifest.parity.items():
+        if not isinstance(figures["relative"], int | float) or not isinstance(figures["at"], str):
+            raise TypeError(f"the comparison of {artifact} with torch is no number and place")
+    if manifest.training:
+        _check_training(manifest)
+
+
+def _check_training(manifest: Manifest) -> None:
+    """Raise ValueError, TypeError or KeyError where what trains is not stated."""
+    figures = [manifest.training[name] for name in ("parameters", "of", "compute")]
+    if not isinstance(manifest.training["rule"], str) or not all(isinstance(n, int | float) for n in figures):
+        raise TypeError("what trains of the solver is no rule with its figures")
+    for name, momentum in manifest.training.get("statistics", {}).items():
+        if name not in manifest.tensors["solver"] or not 0 < momentum <= 1:
+            raise ValueError(f"{name} is no running statistic of the solver with its momentum")
+    for model, rows in manifest.training.get("chunks", {}).items():
+        if model not in {*MODELS, *SEARCHES, SAMPLING} or not isinstance(rows, int) or rows < 1:
+            raise ValueError(f"{rows} is no number of rows for {model}")
+
+
+def _check_sizes(manifest: Manifest) -> None:
+    """Raise ValueError where a size is none, or larger than a device can hold."""
+    sizes = (manifest.slots, manifest.noise_size, *manifest.input_shape)
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError("a size is not a positive whole number")
+    if max(manifest.slots, manifest.noise_size, math.prod(manifest.input_shape)) > MAX_NUMBERS:
+        raise ValueError(f"a size is larger than {MAX_NUMBERS:,}")
+
+
+def _check_files(manifest: Manifest) -> None:
+    """Raise ValueError unless all files lie in the bundle, none is too large, and all that is needed is named."""
+    sizes = [record.size for record in manifest.files.values()]
+    if not all(type(size) is int and 0 <= size <= MAX_BYTES for size in sizes):
+        raise ValueError(f"a size is no number of bytes up to {MAX_BYTES >> 20} MB")
+    if len(sizes) > MAX_FILES or sum(sizes) > MAX_TOTAL:
+        raise ValueError(f"it names more than {MAX_FILES} files or {MAX_TOTAL >> 20} MB")
+    for path in manifest.files:
+        parts = PurePosixPath(path).parts
+        inside = parts and parts[0] != "/" and not {"..", "."} & set(parts) and "\\" not in path
+        if not inside or not path.isprintable() or path in NAMED_BY_NONE:
+            raise ValueError(f"it names {path!r}, which lies outside the bundle")
+    for path in REQUIRED_FILES:
+        if path not in manifest.files:
+            raise ValueError(f"it does not name {path}")
+    if (BACKBONE in manifest.files) != (manifest.backbone is not None):
+        raise ValueError(f"it does not say what {BACKBONE} is" if manifest.backbone is None else f"it lacks {BACKBONE}")
+    if manifest.backbone is not None and len(manifest.backbone.mean) not in {0, manifest.input_shape[0]}:
+        raise ValueError("the statistics of the features are not of its input shape")
+    if not all(model in manifest.tensors for model in MODELS) or "active" not in manifest.tensors["solver"]:
+        raise ValueError("it does not say where the weights lie")

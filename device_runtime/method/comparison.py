@@ -1,0 +1,65 @@
+"""What the previous and the updated solver say of the same inputs: of held-out frames, and of generated ones."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from reverie.device_runtime.config import UpdateConfig
+from reverie.device_runtime.method.fit import Live
+from reverie.device_runtime.method.models import Models
+from reverie.device_runtime.method.noise import draw_noise
+from reverie.device_runtime.method.randomness import rng_for
+from reverie.device_runtime.method.replay import generate, pool_size
+from reverie.device_runtime.method.rows import Rows, in_chunks
+
+SAMPLES = 1000
+"""Generated inputs to compare on; fewer where they are large."""
+
+
+class Comparison(NamedTuple):
+    """Class slots (N,) that both solvers give: to the frames `held_out`, and to what the previous generator makes."""
+
+    live: Live
+    """What was learnt."""
+    held_out: Live
+    held_out_before: np.ndarray
+    held_out_after: np.ndarray
+    noise: np.ndarray
+    codes: np.ndarray
+    """The generated inputs are of these class slots (N,), and of `noise` (N, D)."""
+    generated_before: np.ndarray
+    generated_after: np.ndarray
+
+    @property
+    def agreement(self) -> float:
+        """Share of the generated inputs on which both solvers say the same."""
+        return float((self.generated_before == self.generated_after).mean())
+
+
+def compare(previous: Models, updated: Models, live: Live, held_out: Live, config: UpdateConfig) -> Comparison:
+    """Ask both solvers. `held_out` was not learnt with `live`."""
+    noise, codes = draw_noise(previous, pool_size(previous, SAMPLES), rng_for(config.seed, "evaluation"), balance=True)
+    generated = generate(previous, noise, codes)
+    return Comparison(
+        live=live,
+        held_out=held_out,
+        held_out_before=predict(previous, held_out.inputs),
+        held_out_after=predict(updated, held_out.inputs),
+        noise=noise,
+        codes=codes,
+        generated_before=predict(previous, generated),
+        generated_after=predict(updated, generated),
+    )
+
+
+def predict(models: Models, inputs: Rows) -> np.ndarray:
+    """Class slot (N,) that the solver finds most likely."""
+    seen = [models.solver_graph.run({"input": part})["logits"].argmax(axis=1) for part in in_chunks(inputs)]
+    return np.concatenate([np.empty(0, np.int64), *seen])
+
+
+def accuracy(models: Models, inputs: Rows, slots: np.ndarray | int) -> float:
+    """Share of `inputs` (N, *S) that the solver puts into `slots`, (N,) or the same for all."""
+    return float((predict(models, inputs) == slots).mean())
