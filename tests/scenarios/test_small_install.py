@@ -1,4 +1,4 @@
-"""The small installation of the README: in a fresh environment, without what only a workstation needs, a box learns."""
+"""The small installation of the guide: in a fresh environment, without what only a workstation needs, a box learns."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def run(*command, folder):
 
 @pytest.fixture(scope="module")
 def box(repository, tmp_path_factory):
-    """The folder of executables of a box that was installed as the README says, from a checkout."""
-    readme = (repository / "README.md").read_text(encoding="utf-8")
-    (commands,) = re.findall(re.escape(HEADING) + "(.*?)```", readme, re.DOTALL)
+    """The folder of executables of a box that was installed as the guide says, from a checkout."""
+    guide = (repository / "docs/guide/box.md").read_text(encoding="utf-8")
+    (commands,) = re.findall(re.escape(HEADING) + "(.*?)```", guide, re.DOTALL)
     checkout = tmp_path_factory.mktemp("checkout")
     for name in SOURCES:
         if (repository / name).is_dir():
@@ -77,7 +77,7 @@ def test_a_box_learns_two_classes_and_predicts_one(box, bundle, frames_folder, t
 
 
 def test_the_engine_is_named_with_one_version_everywhere(repository):
-    files = ("pyproject.toml", "Makefile", "README.md", "device_runtime/engine/runtime.py")
+    files = ("pyproject.toml", "Makefile", "docs/guide/box.md", "device_runtime/engine/runtime.py")
     named = {
         version
         for file in files
