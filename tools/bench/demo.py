@@ -21,9 +21,9 @@ TEST_IMAGES = 200
 def make_demo(data: Path, output: Path, seed: int, console: Console) -> None:
     """Write `output`/bundle, frames/LABEL/*.png and test/LABEL/*.png; `output` must not exist."""
     from reverie.export.exporter import export_bundle
-    from reverie.export.pretraining.pretrain import PretrainConfig
+    from reverie.export.pretraining.pipeline import pretrain_arrays
     from reverie.export.pretraining.pretrained import load_networks
-    from reverie.export.pretraining.pretraining import pretrain_arrays
+    from reverie.export.pretraining.training import PretrainConfig
 
     if output.exists():
         raise ExportError(f"{output} exists already: remove it or choose another --output")

@@ -63,7 +63,7 @@ def command(
 
     if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
         raise HomeError("the page needs starlette, uvicorn and h11: install the extra `page` of Reverie")
-    from reverie.tools.page.page_guard import loopback
+    from reverie.tools.page.guard import loopback
     from reverie.tools.views.session import Session
 
     address = loopback(host)
@@ -92,8 +92,8 @@ def _serve(session: Session, listening: socket.socket, address: str) -> None:
     """Answer until Ctrl-C."""
     import uvicorn
 
-    from reverie.tools.page.page_app import Page
-    from reverie.tools.page.page_guard import Guard, Impatient, in_address
+    from reverie.tools.page.app import Page
+    from reverie.tools.page.guard import Guard, Impatient, in_address
 
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(24)

@@ -16,11 +16,11 @@ from torch import nn
 from reverie.device_runtime.bundle.bundle import MODELS, Backbone
 from reverie.device_runtime.bundle.preprocess import Preprocessing
 from reverie.device_runtime.errors import ExportError
-from reverie.export.from_onnx.onnx_solver import OnnxSolver, compare_with_file
+from reverie.export.from_onnx.solver import OnnxSolver, compare_with_file
 from reverie.export.pretraining.historical import Historical, find_historical, read_images
 from reverie.export.pretraining.networks import RangedGenerator
-from reverie.export.pretraining.pretrain import PretrainConfig, Progress, pretrain
 from reverie.export.pretraining.pretrained import RANGED, REFERENCE, REFERENCE_ON_FEATURES, Pretrained, save_pretrained
+from reverie.export.pretraining.training import PretrainConfig, Progress, pretrain
 from reverie.export.solvers.backbone import Front, cut_solver, feature_statistics
 from reverie.export.solvers.factories import (
     build_network,
