@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reverie.tools.extras import require_extra
 from reverie.tools.options import home_option
 from reverie.tools.output_file import replace_output
 
@@ -31,11 +31,10 @@ def command(home: Path, generation: str | None, output: Path | None, include_fra
 
     The file needs nothing else, and holds no frame unless --include-frames.
     """
-    from reverie.device_runtime.errors import BundleError, HomeError
+    from reverie.device_runtime.errors import BundleError
     from reverie.device_runtime.home.home import open_home
 
-    if importlib.util.find_spec("matplotlib") is None:
-        raise HomeError("plots need matplotlib: install the extra `report` of Reverie")
+    require_extra("report", ["matplotlib"], "plots need matplotlib")
     from reverie.device_runtime.home import store
     from reverie.tools.report.page import page
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import secrets
 import socket
 from contextlib import closing
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reverie.tools.ending import end_as_by_ctrl_c
+from reverie.tools.extras import require_extra
 from reverie.tools.options import Source, ask_option, home_option, quota_option, source_options
 
 if TYPE_CHECKING:
@@ -58,11 +58,9 @@ def command(
 
     The address that is printed holds a token; without it nothing is to be had. No other machine is answered.
     """
-    from reverie.device_runtime.errors import HomeError
     from reverie.device_runtime.home.home import open_home
 
-    if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
-        raise HomeError("the page needs starlette, uvicorn and h11: install the extra `page` of Reverie")
+    require_extra("page", ["starlette", "uvicorn"], "the page needs starlette, uvicorn and h11")
     from reverie.tools.page.guard import loopback
     from reverie.tools.views.session import Session
 
