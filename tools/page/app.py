@@ -43,7 +43,7 @@ POINTS = 120
 FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in ("page", "box", "look", "teach", "learn")},
 }
 
 
