@@ -31,6 +31,9 @@ gan_steps_option = click.option("--gan-steps", default=GAN_STEPS, show_default=T
 quota_option = click.option(
     "--max-mb", default=500, show_default=True, type=click.IntRange(1), help="Most that all frames may take."
 )
+update_after_option = click.option(
+    "--update-after", type=click.IntRange(1), help="Start an update once so many frames are stored."
+)
 ask_option = click.option(
     "--ask-below",
     default=0.0,

@@ -13,7 +13,7 @@ import click
 
 from reverie.tools.ending import end_as_by_ctrl_c
 from reverie.tools.extras import require_extra
-from reverie.tools.options import Source, ask_option, home_option, quota_option, source_options
+from reverie.tools.options import Source, ask_option, home_option, quota_option, source_options, update_after_option
 
 if TYPE_CHECKING:
     from reverie.tools.views.session import Session
@@ -33,7 +33,7 @@ PROBATION = 10_000
     type=click.FloatRange(0.05),
     help="Seconds from a kept frame to the next while a button is held.",
 )
-@click.option("--update-after", type=click.IntRange(1), help="Start an update once so many frames are stored.")
+@update_after_option
 @ask_option
 @click.option(
     "--probation",
