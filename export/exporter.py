@@ -9,16 +9,17 @@ from __future__ import annotations
 import copy
 import os
 import platform
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from reverie.device_runtime.bundle import signing
 from reverie.device_runtime.bundle.contents import fingerprint, training_parts
@@ -37,23 +38,19 @@ from reverie.device_runtime.bundle.parsing import parse_manifest
 from reverie.device_runtime.bundle.preprocess import Preprocessing
 from reverie.device_runtime.engine.graph import Graph, block_size
 from reverie.device_runtime.engine.train_step import TrainStep
-from reverie.device_runtime.errors import EngineError, ExportError, ReverieError, TrainingError, first_line
+from reverie.device_runtime.errors import ExportError
 from reverie.export.canary import add_canary, canary_files
 from reverie.export.graphs import artifacts, graphs, onnx_export, parity
 from reverie.export.graphs.chunks import ACTIVATIONS_SAMPLING, ACTIVATIONS_SYNTHESIS, chunk_rows
+from reverie.export.graphs.examples import Examples, unbatched
 from reverie.export.lowering import operators
+from reverie.export.output import new_folder, require_new
 from reverie.export.packing import pack
 from reverie.export.rewriting import rewriting
 from reverie.export.solvers import batch_statistics
 from reverie.export.solvers.backbone import Front
 from reverie.export.solvers.factories import IgnoringCode, require_shape
 from reverie.export.solvers.trainable import select
-
-BATCHES = (2, 5)
-"""Batch sizes at which artifacts are compared with torch."""
-
-DRAWS = 3
-"""How many random inputs a graph may differ on before it is refused."""
 
 
 @dataclass(frozen=True)
@@ -98,32 +95,16 @@ def export_bundle(
 
     Raises ExportError, SignatureError and leaves nothing behind.
     """
-    if output.exists():
-        raise ExportError(f"{output} exists already: remove it or choose another --output")
+    require_new(output)
     if key is not None:
         signing.sign(b"", key)  # a key that cannot sign is told before the work
-    work = output.with_name(f".{output.name}.partial")
-    packed = output.with_name(f".{output.name}.packed.partial")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        work.mkdir(parents=True)
-    except OSError as error:
-        raise ExportError(f"cannot write {output} ({error.strerror}): choose another --output") from error
-    try:
+    with new_folder(output, pack if output.suffix == ".zip" else Path.rename) as work:
         manifest = _Exporter(networks, work, progress).write()
         text = manifest.to_json().encode()
         parse_manifest(text, output)
         (work / MANIFEST).write_bytes(text)
         if key is not None:
             (work / SIGNATURE).write_bytes(signing.sign(text, key))
-        if output.suffix == ".zip":
-            pack(work, packed)
-            packed.rename(output)
-        else:
-            work.rename(output)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        packed.unlink(missing_ok=True)
     return manifest
 
 
@@ -134,7 +115,6 @@ class _Exporter:
         self.networks = networks
         self.folder = folder
         self.progress = progress
-        self.draw = torch.Generator().manual_seed(0)
         self.parity = dict(networks.compared)
         self.chunks: dict[str, int] = {}
         """Rows of a batch that are computed at a time, by network or search; none whose rows depend on one another."""
@@ -146,6 +126,7 @@ class _Exporter:
         if n.canary is not None:
             canary_files(n.canary, n.classes, n.input_shape)  # refused before the work
         whole, shape = (n.front.whole, n.front.image_shape) if n.front else (n.solver, n.input_shape)
+        self.examples = Examples(n.input_shape, shape, n.noise_size, len(n.classes), n.slots)
         self.trainable = select(whole, n.train, torch.zeros(2, *shape), dict(n.solver.named_parameters()))
         if n.front:
             self.write_backbone(n.front)
@@ -173,7 +154,7 @@ class _Exporter:
     def write_backbone(self, front: Front) -> None:
         self.progress(BACKBONE)
         module = graphs.ServingBackbone(front.module)
-        model = onnx_export.folded(onnx_export.to_onnx(module, self.example(module, 2), ("features",)))
+        model = onnx_export.folded(self.to_onnx(module, ("features",)))
         onnx_export.strip_metadata(model)
         content = model.SerializeToString(deterministic=True)
         graph = Graph(content)
@@ -182,7 +163,7 @@ class _Exporter:
 
     def write_serving(self, name: str, module: nn.Module, outputs: tuple[str, ...]) -> None:
         self.progress(f"{name}.onnx")
-        model = onnx_export.to_onnx(module, self.example(module, 2), outputs, self.unbatched(module))
+        model = self.to_onnx(module, outputs)
         if name != "solver":  # which stays as it came
             rewriting.faster(model)
         if name == "generator" and name in self.chunks:
@@ -197,7 +178,7 @@ class _Exporter:
 
     def write_training(self, name: str, module: nn.Module, outputs: tuple[str, ...]) -> None:
         self.progress(f"{name}_train")
-        model = onnx_export.to_onnx(module, self.example(module, 2), outputs, self.unbatched(module))
+        model = self.to_onnx(module, outputs)
         weights = {n: p.detach().numpy().copy() for n, p in module.named_parameters()}
         trained = [n for n in weights if n.startswith(f"{name}.")]
         if name == "solver":
@@ -210,32 +191,23 @@ class _Exporter:
         artifacts.write_training(model, trained, BETAS[name], folder)
         forms = [training_parts(folder, block) for block in {1, block_size()}]
 
-        def differs(chunk: int | None) -> Callable[[Mapping[str, Tensor]], parity.Difference]:
+        def compare(chunk: int | None) -> parity.Compare:
             steps = [TrainStep(parts, weights, folder.name, chunk=chunk) for parts in forms]
-            return lambda example: max(
-                (parity.training_difference(step, module, example, trained, fed) for step in steps), key=_relative
+            return lambda example: parity.worst(
+                parity.training_difference(step, module, example, trained, fed) for step in steps
             )
 
-        difference = differs(2)
-        if self.is_same_in_parts(difference, module):
+        in_parts = compare(2)
+        if parity.is_same_in_parts(in_parts, partial(self.examples.of, module)):
             self.chunks[name] = rows
+            self.compare(folder.name, in_parts, module)
         else:
-            difference = differs(None)
-        self.compare(folder.name, difference, module)
-
-    def is_same_in_parts(
-        self, difference: Callable[[Mapping[str, Tensor]], parity.Difference], module: nn.Module
-    ) -> bool:
-        """Whether a batch may be computed in chunks, as `difference` does it."""
-        try:
-            return min(self.differences(difference, module, max(BATCHES)), key=_relative).relative <= parity.TOLERANCE
-        except (TrainingError, EngineError):  # of a chunk of one row, such as its standard deviation
-            return False
+            self.compare(folder.name, compare(None), module)
 
     def write_synthesis(self, name: str, module: nn.Module, wanted: str, outputs: tuple[str, ...]) -> None:
         path = f"synthesis_{name}.onnx"
         self.progress(path)
-        model = onnx_export.to_onnx(module, self.example(module, 2), outputs, self.unbatched(module))
+        model = self.to_onnx(module, outputs)
         weights = {n: p.detach().numpy() for n, p in module.named_parameters()}
         if {"solver", "generator"} <= self.chunks.keys():
             self.chunks[f"synthesis_{name}"] = chunk_rows(model, _parameters(module), ACTIVATIONS_SYNTHESIS)
@@ -251,87 +223,19 @@ class _Exporter:
                 graphs_here.append(Graph(content, weights))
         self.compare(
             path,
-            lambda example: max(
-                (parity.input_gradient_difference(graph, module, example, wanted) for graph in graphs_here),
-                key=_relative,
+            lambda example: parity.worst(
+                parity.input_gradient_difference(graph, module, example, wanted) for graph in graphs_here
             ),
             module,
         )
 
-    def compare(
-        self,
-        artifact: str,
-        difference: Callable[[Mapping[str, Tensor]], parity.Difference],
-        module: nn.Module,
-    ) -> None:
-        """Compare at both batch sizes, note the worst figure and refuse what is beyond the tolerance.
+    def compare(self, artifact: str, compare: parity.Compare, module: nn.Module) -> None:
+        """Note the worst figure. Raises ExportError where it is beyond the tolerance."""
+        seen = parity.require_same(artifact, compare, partial(self.examples.of, module))
+        self.parity[artifact] = parity.figures(seen, parity.BATCHES)
 
-        A gradient that differs is compared again on other inputs: right at a kink of ReLU or max pooling, rounding
-        alone decides between two slopes. A graph that is wrong differs on all of them.
-        """
-        try:
-            worst = max(
-                (min(self.differences(difference, module, count), key=_relative) for count in BATCHES), key=_relative
-            )
-        except Exception as error:
-            if isinstance(error, ReverieError) and not isinstance(error, EngineError):
-                raise
-            raise ExportError(
-                f"{artifact} does not run with batches of {' and '.join(map(str, BATCHES))} ({first_line(error)}): "
-                "forward must accept any batch size"
-            ) from error
-        parity.require(worst, artifact)
-        self.parity[artifact] = parity.figures(worst, BATCHES)
-
-    def differences(
-        self, difference: Callable[[Mapping[str, Tensor]], parity.Difference], module: nn.Module, count: int
-    ) -> Iterator[parity.Difference]:
-        """The difference on random inputs, and on more while it is beyond the tolerance, DRAWS times at most."""
-        for _ in range(DRAWS):
-            seen = difference(self.example(module, count))
-            yield seen
-            if seen.relative <= parity.TOLERANCE:
-                return
-
-    def example(self, module: nn.Module, count: int) -> dict[str, Tensor]:
-        """Random values for each input that `module.forward` names, for a batch of `count`."""
-        n = self.networks
-        names = module.forward.__code__.co_varnames[1 : module.forward.__code__.co_argcount]
-
-        def normal(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=self.draw)
-
-        def one_hot() -> Tensor:
-            return torch.eye(n.slots)[torch.randint(n.slots, (count,), generator=self.draw)]
-
-        makers: dict[str, Callable[[], Tensor]] = {
-            "input": lambda: normal(count, *n.input_shape),
-            "image": lambda: normal(count, *(n.front.image_shape if n.front else n.input_shape)),
-            "start": lambda: normal(count, *n.input_shape),
-            "anchor": lambda: normal(count, *n.input_shape),
-            "noise": lambda: normal(count, n.noise_size),
-            "code": one_hot,
-            "reference": one_hot,
-            "target": lambda: torch.softmax(normal(count, n.slots), dim=1),
-            "temperature": lambda: 1 + torch.rand(count, generator=self.draw),
-            "kind": lambda: torch.arange(count).remainder(2).to(torch.float32),
-            "weight": lambda: torch.rand(count, generator=self.draw),
-            "anchor_weight": lambda: torch.rand(count, generator=self.draw),
-            "class_weight": lambda: torch.rand(count, generator=self.draw),
-            "known": lambda: graphs.class_mask(len(n.classes), n.slots),
-            "active": lambda: torch.ones(n.slots),
-            "choose": lambda: torch.rand(len(graphs.SYNTHESIS_LOSSES), generator=self.draw),
-        }
-        scalars = {"alpha": 0.7, "tv": 0.1, "pull": 0.2, "prior": 0.005}
-        return {name: torch.tensor(scalars[name]) if name in scalars else makers[name]() for name in names}
-
-    def unbatched(self, module: nn.Module) -> tuple[str, ...]:
-        """Inputs of `module` that are the same for the whole batch."""
-        return tuple(
-            name
-            for name in self.example(module, 2)
-            if name in {"known", "active", "choose", "alpha", "tv", "pull", "prior"}
-        )
+    def to_onnx(self, module: nn.Module, outputs: tuple[str, ...]) -> onnx.ModelProto:
+        return onnx_export.to_onnx(module, self.examples.of(module, 2), outputs, unbatched(module))
 
     def statistics(self) -> dict[str, Any]:
         """Running statistics that follow the batches on the device, for the manifest."""
@@ -343,7 +247,7 @@ class _Exporter:
         other = copy.deepcopy(self.networks.solver)
         with torch.no_grad():
             for parameter in other.parameters():
-                parameter.mul_(1 + 0.2 * torch.randn(parameter.shape, generator=self.draw))
+                parameter.mul_(1 + 0.2 * torch.randn(parameter.shape, generator=self.examples.draw))
         return other
 
     def check_shapes(self) -> None:
@@ -387,7 +291,3 @@ class _Exporter:
 
 def _parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-def _relative(difference: parity.Difference) -> float:
-    return difference.relative

@@ -31,6 +31,9 @@ gan_steps_option = click.option("--gan-steps", default=GAN_STEPS, show_default=T
 quota_option = click.option(
     "--max-mb", default=500, show_default=True, type=click.IntRange(1), help="Most that all frames may take."
 )
+update_after_option = click.option(
+    "--update-after", type=click.IntRange(1), help="Start an update once so many frames are stored."
+)
 ask_option = click.option(
     "--ask-below",
     default=0.0,
@@ -88,19 +91,18 @@ class Source:
         return Camera(self.name, self.wanted, fast=self.fast, loop=self.loop, patience=patience)
 
 
-def region_of(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Region | None:
-    """Callback for `--region 100,50,224,224`. Raises click.BadParameter."""
-    from reverie.tools.region import Region
+def _region(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Region | None:
+    """Callback for `--region 100,50,224,224`."""
+    from reverie.tools.region import region_of
 
     if value is None:
         return None
     try:
-        region = Region(*(int(part) for part in value.split(",")))
-    except (ValueError, TypeError):
-        region = Region(-1, 0, 0, 0)
-    if min(region) < 0 or min(region.width, region.height) < 1:
-        raise click.BadParameter("write pixels from the left and the top, width and height, such as 100,50,224,224")
-    return region
+        return region_of([int(part) for part in value.split(",")])
+    except ValueError:
+        raise click.BadParameter(
+            "write pixels from the left and the top, width and height, such as 100,50,224,224"
+        ) from None
 
 
 def source_options(*, required: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -133,7 +135,7 @@ _SOURCE = (
     click.option("--loop", is_flag=True, help="Play a file or folder again and again."),
     click.option("--patience", default=60.0, show_default=True, type=click.FloatRange(0), help="Seconds to wait for "
                  "a camera or stream that was lost; `serve` waits without end."),
-    click.option("--region", callback=region_of, metavar="LEFT,TOP,WIDTH,HEIGHT", help="Pixels of a frame to look "
+    click.option("--region", callback=_region, metavar="LEFT,TOP,WIDTH,HEIGHT", help="Pixels of a frame to look "
                  "at.  [default: all]"),
 )  # fmt: skip
 

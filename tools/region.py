@@ -18,6 +18,15 @@ class Region(NamedTuple):
     height: int
 
 
+def region_of(named: object) -> Region:
+    """The region that somebody names. Raises ValueError unless it is a list of four numbers that a frame could hold."""
+    if isinstance(named, list) and len(named) == 4 and all(type(part) is int and part >= 0 for part in named):
+        region = Region(*named)
+        if min(region.width, region.height) > 0:
+            return region
+    raise ValueError("a region is four numbers of pixels: from the left and from the top, width and height")
+
+
 def cut(image: np.ndarray, region: Region | None) -> np.ndarray:
     """That part of an image (H, W, 3); all of it where `region` is None. Raises FramesError if it is empty or lies
     outside.

@@ -1,8 +1,12 @@
-"""Every artifact beside torch: same inputs, same weights, loss or outputs and each gradient compared."""
+"""Every artifact beside torch: same inputs, same weights, loss or outputs and each gradient compared.
+
+A gradient that differs is compared again on other inputs: right at a kink of ReLU or max pooling, rounding alone
+decides between two slopes. A graph that is wrong differs on all of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,10 +17,16 @@ from torch import Tensor, nn
 from reverie.device_runtime.bundle.manifest import BATCH, Weights
 from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.engine.train_step import TrainStep
-from reverie.device_runtime.errors import ExportError
+from reverie.device_runtime.errors import EngineError, ExportError, ReverieError, TrainingError, first_line
 
 TOLERANCE = 1e-4
 """Largest difference allowed, relative to the largest magnitude in the layer compared."""
+
+BATCHES = (2, 5)
+"""Batch sizes at which artifacts are compared."""
+
+DRAWS = 3
+"""How many random inputs a graph may differ on before it is refused."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,20 @@ class Difference:
 
     relative: float
     at: str
+
+
+Inputs = Mapping[str, Tensor]
+Compare = Callable[[Inputs], Difference]
+"""How an artifact differs from torch on some inputs."""
+
+
+def worst(differences: Iterable[Difference]) -> Difference:
+    """The largest one."""
+    return max(differences, key=_relative)
+
+
+def _relative(difference: Difference) -> float:
+    return difference.relative
 
 
 def figures(difference: Difference, batches: Sequence[int]) -> dict[str, Any]:
@@ -104,3 +128,38 @@ def require(difference: Difference, artifact: str, reference: str = "torch compu
             f"{artifact} does not compute what {reference}: {difference.at} differs by {difference.relative:.1e} "
             f"(at most {TOLERANCE:.0e} is allowed); the bundle is not written"
         )
+
+
+def require_same(artifact: str, compare: Compare, draw: Callable[[int], Inputs]) -> Difference:
+    """The worst difference at both batch sizes, on inputs that `draw` makes for a batch of so many.
+
+    Raises ExportError if it is beyond TOLERANCE or a batch cannot be computed.
+    """
+    try:
+        seen = worst(min(_differences(compare, draw, count), key=_relative) for count in BATCHES)
+    except Exception as error:
+        if isinstance(error, ReverieError) and not isinstance(error, EngineError):
+            raise
+        raise ExportError(
+            f"{artifact} does not run with batches of {' and '.join(map(str, BATCHES))} ({first_line(error)}): "
+            "forward must accept any batch size"
+        ) from error
+    require(seen, artifact)
+    return seen
+
+
+def is_same_in_parts(compare: Compare, draw: Callable[[int], Inputs]) -> bool:
+    """Whether a batch may be computed in chunks, as what `compare` runs does it."""
+    try:
+        return min(_differences(compare, draw, max(BATCHES)), key=_relative).relative <= TOLERANCE
+    except (TrainingError, EngineError):  # of a chunk of one row, such as its standard deviation
+        return False
+
+
+def _differences(compare: Compare, draw: Callable[[int], Inputs], count: int) -> Iterator[Difference]:
+    """The difference on random inputs, and on more while it is beyond the tolerance, DRAWS times at most."""
+    for _ in range(DRAWS):
+        seen = compare(draw(count))
+        yield seen
+        if seen.relative <= TOLERANCE:
+            return

@@ -1,6 +1,6 @@
 """ONNX graph as torch writes it → the same function in operators whose gradient is right on the device.
 
-The rules are in `lowering_rules`, one function for each operator. This file finds the nodes, hands each to its rule
+The rules are in `rules` and `shapes`, one function for each operator. This file finds the nodes, hands each to its rule
 as a `Site`, and puts what the rule emits in the node's place.
 """
 

@@ -10,7 +10,7 @@ import onnx
 
 from reverie.device_runtime.errors import ExportError
 from reverie.export.lowering.lowering import lower
-from reverie.export.lowering.lowering_rules import RULES
+from reverie.export.lowering.rules import RULES
 
 TRAINABLE = frozenset(
     (

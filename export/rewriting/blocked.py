@@ -1,4 +1,4 @@
-"""A gradient graph → the same graph for processors with a given block size; see `blocked_rules`."""
+"""A gradient graph → the same graph for processors with a given block size; see `blocked_layout`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import onnx
 from onnx import NodeProto
 
 from reverie.export.lowering.lowering import Known, constants, keep_used, lower
-from reverie.export.rewriting.blocked_rules import DOMAIN, Blocked
+from reverie.export.rewriting.blocked_convolution import BlockedConvolution
+from reverie.export.rewriting.blocked_layout import DOMAIN
+from reverie.export.rewriting.blocked_pooling import BlockedPooling
 
 BLOCKS = (8, 16)
 """Block sizes of the processors that have fast kernels: x86-64, and with AVX-512."""
@@ -25,7 +27,8 @@ def blocked(model: onnx.ModelProto, block: int) -> onnx.ModelProto:
     result = onnx.ModelProto()
     result.CopyFrom(model)
     known = Known(result)
-    lower(result, Blocked(block).rules(), f"blocked{block}", known)
+    rules = BlockedConvolution(block).rules() | BlockedPooling(block).rules()
+    lower(result, rules, f"blocked{block}", known)
     same = _without_identities(result.graph)
     shapes = known.shapes | {name: known.shapes[output] for output, name in same.items() if output in known.shapes}
     _Layouts(result.graph, shapes).carry_on()

@@ -1,6 +1,6 @@
 """A graph with its gradient → the forms of it that a box chooses from, by its processor; all compute the same.
 
-The rules are in `faster_rules`, for any processor, and in `blocked_rules`, for those with fast kernels.
+The rules are in `faster_rules`, for any processor, and behind `blocked`, for those with fast kernels.
 """
 
 from __future__ import annotations

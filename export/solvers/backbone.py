@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 
 from reverie.device_runtime.bundle.manifest import Backbone
 from reverie.device_runtime.errors import ExportError, first_line
-from reverie.export.from_onnx.onnx_solver import OnnxSolver, node_path
+from reverie.export.from_onnx.solver import OnnxSolver, node_path
 from reverie.export.graphs.quiet import quiet_stderr
 from reverie.export.solvers.factories import run_once
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from reverie.device_runtime.errors import ExportError, first_line
-from reverie.export.from_onnx.onnx_solver import SUFFIX, OnnxSolver, resize_head
+from reverie.export.from_onnx.solver import SUFFIX, OnnxSolver, resize_head
 
 
 def is_onnx(factory: str) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from reverie.device_runtime.errors import ExportError
-from reverie.export.from_onnx.onnx_solver import OnnxNode, OnnxSolver
+from reverie.export.from_onnx.solver import OnnxNode, OnnxSolver
 from reverie.export.solvers.batch_statistics import BatchStatistics, statistics
 
 NORMALIZATIONS = (

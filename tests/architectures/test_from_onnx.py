@@ -8,7 +8,7 @@ from architectures import SHAPE, SOLVERS
 from onnx_files import write
 from test_architectures import trained
 
-from reverie.export.from_onnx.onnx_solver import OnnxSolver, compare_with_file
+from reverie.export.from_onnx.solver import OnnxSolver, compare_with_file
 
 IMAGES = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(0))
 

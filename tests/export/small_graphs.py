@@ -10,7 +10,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from reverie.device_runtime.engine.graph import Graph
-from reverie.export.rewriting.blocked_rules import DOMAIN
+from reverie.export.rewriting.blocked_layout import DOMAIN
 
 MICROSOFT = "com.microsoft"
 

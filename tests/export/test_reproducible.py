@@ -16,8 +16,8 @@ from workstation_support import EPOCH, TINY, example_networks
 from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.bundle.manifest import MANIFEST
 from reverie.device_runtime.bundle.preprocess import Preprocessing
-from reverie.export.pretraining.pretrain import PretrainConfig
-from reverie.export.pretraining.pretraining import pretrain_arrays
+from reverie.export.pretraining.pipeline import pretrain_arrays
+from reverie.export.pretraining.training import PretrainConfig
 
 EXPORT = """
 import sys

@@ -189,8 +189,8 @@ def _export(pretrained: Path, bundle: Path, slots: int) -> None:
 def _pretrain_arrays(steps: Protocol, beginning: _Beginning, networks: Mapping[str, str], gan_steps: int) -> Path:
     """Pretrain `networks` on the history of `steps`, unless that is done. Returns the folder."""
     from reverie.device_runtime.bundle.preprocess import Preprocessing
-    from reverie.export.pretraining.pretrain import PretrainConfig
-    from reverie.export.pretraining.pretraining import pretrain_arrays
+    from reverie.export.pretraining.pipeline import pretrain_arrays
+    from reverie.export.pretraining.training import PretrainConfig
 
     inputs, labels = steps.history
     classes = tuple(str(c) for c in np.unique(labels))
@@ -207,8 +207,8 @@ def _pretrain_arrays(steps: Protocol, beginning: _Beginning, networks: Mapping[s
 
 def _pretrain_folder(own: OwnImages, history: Path, beginning: _Beginning, settings: str) -> Path:
     """Pretrain on the folder `history`, unless that is done. Returns the folder."""
-    from reverie.export.pretraining.pretrain import PretrainConfig
-    from reverie.export.pretraining.pretraining import pretrain_folder
+    from reverie.export.pretraining.pipeline import pretrain_folder
+    from reverie.export.pretraining.training import PretrainConfig
 
     config = PretrainConfig(seed=beginning.seed, solver_epochs=own.solver_epochs, gan_steps=own.gan_steps)
     pretrained = beginning.place(settings, config)

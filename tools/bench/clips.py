@@ -23,9 +23,10 @@ def split_clips(known: Sequence[Path], new: Sequence[Path], output: Path, most: 
     `output`/test, so that no tested frame lies between learnt ones. Returns the number of frames by folder. Raises
     FramesError and leaves nothing behind.
     """
+    from reverie.export.output import require_new
+
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong with a clip, our errors say
-    if output.exists():
-        raise FramesError(f"{output} exists already: remove it or choose another --output")
+    require_new(output, FramesError)
     clips = [(clip, "historical") for clip in known] + [(clip, "frames") for clip in new]
     check_labels(tuple(clip.stem for clip, _ in clips), FramesError)
     written = {"historical": 0, "frames": 0, "test": 0}

@@ -9,7 +9,6 @@ import numpy as np
 from rich.console import Console
 
 from reverie.device_runtime.bundle.preprocess import Preprocessing, input_to_image
-from reverie.device_runtime.errors import ExportError
 from reverie.tools.bench.protocols import Samples, product, read_idx
 from reverie.tools.display import step_progress
 
@@ -21,12 +20,12 @@ TEST_IMAGES = 200
 def make_demo(data: Path, output: Path, seed: int, console: Console) -> None:
     """Write `output`/bundle, frames/LABEL/*.png and test/LABEL/*.png; `output` must not exist."""
     from reverie.export.exporter import export_bundle
-    from reverie.export.pretraining.pretrain import PretrainConfig
+    from reverie.export.output import require_new
+    from reverie.export.pretraining.pipeline import pretrain_arrays
     from reverie.export.pretraining.pretrained import load_networks
-    from reverie.export.pretraining.pretraining import pretrain_arrays
+    from reverie.export.pretraining.training import PretrainConfig
 
-    if output.exists():
-        raise ExportError(f"{output} exists already: remove it or choose another --output")
+    require_new(output)
     steps = product(read_idx(data / "fashion", "train"), read_idx(data / "fashion", "t10k"), seed)
     how = Preprocessing(28, 28, "grey")
     output.mkdir(parents=True)

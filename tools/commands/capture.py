@@ -15,7 +15,15 @@ import click
 from rich.console import Console
 
 from reverie.tools.ending import end_as_by_ctrl_c
-from reverie.tools.options import Source, ask_option, home_option, json_option, quota_option, source_options
+from reverie.tools.options import (
+    Source,
+    ask_option,
+    home_option,
+    json_option,
+    quota_option,
+    source_options,
+    update_after_option,
+)
 
 if TYPE_CHECKING:
     from reverie.tools.views.session import Session
@@ -32,7 +40,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0),
     help="Seconds from a kept frame to the next.  [default: 0.5; with --fast 0]",
 )
-@click.option("--update-after", type=click.IntRange(1), help="Start an update once so many frames are stored.")
+@update_after_option
 @ask_option
 @quota_option
 @click.option(

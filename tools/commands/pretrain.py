@@ -49,8 +49,8 @@ def command(
     compare: tuple[str, Path] | None,
 ) -> None:
     """Train a reference solver, or your own, and a GAN on IMAGES/LABEL/*.png|jpg."""
-    from reverie.export.pretraining.pretrain import PretrainConfig, few_generated
-    from reverie.export.pretraining.pretraining import pretrain_folder
+    from reverie.export.pretraining.pipeline import pretrain_folder
+    from reverie.export.pretraining.training import PretrainConfig, few_generated
     from reverie.tools.display import step_progress
 
     console = Console()

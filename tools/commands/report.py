@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reverie.tools.extras import require_extra
 from reverie.tools.options import home_option
 from reverie.tools.output_file import replace_output
 
 if TYPE_CHECKING:
     from reverie.device_runtime.home.audit import Entry
     from reverie.device_runtime.home.store import Generation
-    from reverie.tools.report.report_page import Shown
+    from reverie.tools.report.page import Shown
 
 UNAFFECTED = "the generation itself is not affected"
 
@@ -31,13 +31,12 @@ def command(home: Path, generation: str | None, output: Path | None, include_fra
 
     The file needs nothing else, and holds no frame unless --include-frames.
     """
-    from reverie.device_runtime.errors import BundleError, HomeError
+    from reverie.device_runtime.errors import BundleError
     from reverie.device_runtime.home.layout import open_home
 
-    if importlib.util.find_spec("matplotlib") is None:
-        raise HomeError("plots need matplotlib: install the extra `report` of Reverie")
+    require_extra("report", ["matplotlib"], "plots need matplotlib")
     from reverie.device_runtime.home import store
-    from reverie.tools.report.report_page import page
+    from reverie.tools.report.page import page
 
     open_home(home)
     name = store.current(home) if generation is None else generation
@@ -59,7 +58,7 @@ def _gathered(home: Path, name: str, *, include_frames: bool) -> Shown:
     from reverie.device_runtime.changes import transaction
     from reverie.device_runtime.errors import HomeError
     from reverie.device_runtime.home import store
-    from reverie.tools.report.report_page import Shown
+    from reverie.tools.report.page import Shown
 
     rejected = name in store.rejected(home)
     if not rejected and name not in store.generations(home):
@@ -101,7 +100,7 @@ def _frames(home: Path) -> list[tuple[str, str, bytes]]:
     from reverie.device_runtime.camera.images import decode_image
     from reverie.device_runtime.errors import FramesError
     from reverie.device_runtime.frames import frame_store
-    from reverie.tools.report.report_page import THUMBNAIL
+    from reverie.tools.report.page import THUMBNAIL
 
     found = []
     with frame_store.opened(home) as frames:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import secrets
 import socket
 from contextlib import closing
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from reverie.tools.ending import end_as_by_ctrl_c
-from reverie.tools.options import Source, ask_option, home_option, quota_option, source_options
+from reverie.tools.extras import require_extra
+from reverie.tools.options import Source, ask_option, home_option, quota_option, source_options, update_after_option
 
 if TYPE_CHECKING:
     from reverie.tools.views.session import Session
@@ -33,7 +33,7 @@ PROBATION = 10_000
     type=click.FloatRange(0.05),
     help="Seconds from a kept frame to the next while a button is held.",
 )
-@click.option("--update-after", type=click.IntRange(1), help="Start an update once so many frames are stored.")
+@update_after_option
 @ask_option
 @click.option(
     "--probation",
@@ -58,12 +58,10 @@ def command(
 
     The address that is printed holds a token; without it nothing is to be had. No other machine is answered.
     """
-    from reverie.device_runtime.errors import HomeError
     from reverie.device_runtime.home.layout import open_home
 
-    if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
-        raise HomeError("the page needs starlette, uvicorn and h11: install the extra `page` of Reverie")
-    from reverie.tools.page.page_guard import loopback
+    require_extra("page", ["starlette", "uvicorn"], "the page needs starlette, uvicorn and h11")
+    from reverie.tools.page.guard import loopback
     from reverie.tools.views.session import Session
 
     address = loopback(host)
@@ -92,8 +90,8 @@ def _serve(session: Session, listening: socket.socket, address: str) -> None:
     """Answer until Ctrl-C."""
     import uvicorn
 
-    from reverie.tools.page.page_app import Page
-    from reverie.tools.page.page_guard import Guard, Impatient, in_address
+    from reverie.tools.page.app import Page
+    from reverie.tools.page.guard import Guard, Impatient, in_address
 
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(24)

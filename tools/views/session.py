@@ -6,48 +6,34 @@ predicts, one keeps frames; none of them waits for another, and an update is a p
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
-
-import cv2
-import numpy as np
 
 from reverie.device_runtime.bundle.labels import check_label
 from reverie.device_runtime.camera.camera import Camera
 from reverie.device_runtime.camera.rate import Rate
 from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.changes.purge import Scope, purge
-from reverie.device_runtime.config import IntakeConfig
 from reverie.device_runtime.errors import CameraError, ReverieError, UpdateError, first_line
 from reverie.device_runtime.frames import frame_store
 from reverie.device_runtime.frames.frame_files import Frame
-from reverie.device_runtime.frames.frame_store import FrameStore
-from reverie.device_runtime.frames.gate import Gate
 from reverie.device_runtime.home import disk, store
 from reverie.device_runtime.method.labelled import extend_classes
 from reverie.device_runtime.serving.predictor import Predictor
 from reverie.device_runtime.serving.rollback import end_probation, roll_back
 from reverie.tools.region import Region, cut
-from reverie.tools.views.background import BackgroundUpdate
+from reverie.tools.views.keeper import Keeper
 from reverie.tools.views.snapshot import Kept, Moment, Snapshot
+from reverie.tools.views.updates import Updates
 
 SURE = 0.8
 """Probability from which the solver's guess is suggested as the label."""
-STORED_SIDE = 720
-"""Kept frames have a shorter side of at most so many pixels."""
-LOSSLESS_SIDE = 128
-"""And up to so many, they are kept as PNG; larger ones as JPEG of quality 95."""
 ASK_AGAIN = 3.0
 """Seconds after one unsure frame was asked about before the next is."""
-CLOSED = "the camera was let go of: start again"
-_T = TypeVar("_T")
 
 
 class Session:
@@ -77,15 +63,10 @@ class Session:
         """
         self.home, self._region = home, region
         self._camera, self._every, self._ask_below = camera, every, ask_below
-        self._update_options, self._on_kept = tuple(update_options), on_kept
-        self._update_after = update_after
-        self._awaited = 0
-        """Frames that must still come before another update is started."""
+        self._on_kept = on_kept
         self._predictor = Predictor(home)
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._opened = contextlib.ExitStack()
-        self._keeper = ThreadPoolExecutor(1, "keep")  # the journal is its thread's alone
         self._moment: Moment | None = None
         self._asking: Moment | None = None
         self._asked_at = self._kept_at = 0.0
@@ -93,18 +74,17 @@ class Session:
         self._holding: str | None = None
         self._wanted: int | None = None
         self._until = math.inf
-        self._set_aside: Counter[str] = Counter()
         self._named: list[str] = []
-        self._last: Kept | None = None
-        self._blind = self._trouble = ""  # of prediction, and of keeping and updating
-        self._update: BackgroundUpdate | None = None
+        self._blind = ""
+        """Why the last frame could not be predicted."""
         self._rate = Rate()
+        self._updates = Updates(home, update_options, update_after)
+        self._keeper = Keeper(home, quota, self._was_kept)
         try:
-            self._submit(self._open, quota).result()
             if label is not None:
                 self.hold(label, count)
         except BaseException:
-            self._let_go()
+            self._keeper.close()
             raise
         self._thread = threading.Thread(target=self._look, name="predict", daemon=True)
         self._thread.start()
@@ -114,7 +94,7 @@ class Session:
         """How it is now."""
         with self._lock:
             generation = self._predictor.generation
-            labels = dict.fromkeys([*generation.classes, *self._counts, *self._named])
+            labels = dict.fromkeys([*generation.classes, *self._keeper.counts, *self._named])
             moment = self._moment
             sure = moment is not None and moment.prediction.probability >= SURE
             return Snapshot(
@@ -122,15 +102,15 @@ class Session:
                 moment=moment,
                 rate=self._rate.a_second,
                 labels=tuple(labels),
-                counts=dict(self._counts),
-                set_aside=dict(self._set_aside),
+                counts=dict(self._keeper.counts),
+                set_aside=dict(self._keeper.set_aside),
                 holding=self._holding,
                 suggested=moment.prediction.label if moment is not None and sure else None,
                 asking=self._asking,
-                last=self._last,
-                trouble=self._blind or self._trouble,
-                update=self._update.state if self._update is not None else None,
-                unfinished=self._unfinished,
+                last=self._keeper.last,
+                trouble=self._blind or self._keeper.trouble or self._updates.trouble,
+                update=self._updates.state,
+                unfinished=self._keeper.unfinished,
                 generation=generation.name,
                 region=self._region,
             )
@@ -148,8 +128,7 @@ class Session:
     @property
     def done(self) -> bool:
         """Whether nothing more will come: no frame, and no end of an update."""
-        update = self._update
-        return self.over and (update is None or update.state.outcome is not None)
+        return self.over and not self._updates.running
 
     def look_at(self, region: Region | None) -> None:
         """From now on look at that part of the frames. Raises FramesError if it lies outside of them."""
@@ -160,13 +139,13 @@ class Session:
 
     def frames(self) -> list[Frame]:
         """All that are stored or were set aside. Raises CameraError once the session is closed."""
-        return self._submit(self._frames.frames).result()
+        return self._keeper.frames()
 
     def name(self, label: str) -> None:
         """Make `label` one to choose. Raises FramesError if it cannot be one, or no class slot is left for it."""
         check_label(label)
         with self._lock:
-            labels = tuple(dict.fromkeys([*self._counts, *self._named, label]))
+            labels = tuple(dict.fromkeys([*self._keeper.counts, *self._named, label]))
             extend_classes(self._predictor.generation.classes, labels, self._predictor.slots)
             if label not in self._named:
                 self._named.append(label)
@@ -178,7 +157,7 @@ class Session:
         BusyError. Raises CameraError once the session is closed.
         """
         with self._lock:
-            self._keeping = self._submit(self._keep, label, moment or self._moment)
+            self._keeping = self._keeper.keep(label, moment or self._moment)
             return self._keeping
 
     def hold(self, label: str | None, count: int | None = None, seconds: float = math.inf) -> None:
@@ -193,7 +172,7 @@ class Session:
 
     def settle(self) -> None:
         """Wait until what is being kept is kept. Raises CameraError once the session is closed."""
-        self._submit(self._count).result()
+        self._keeper.count().result()
 
     def answer(self, label: str | None) -> None:
         """What the unsure frame shows; None for nothing that is worth keeping."""
@@ -204,17 +183,11 @@ class Session:
 
     def start_update(self) -> None:
         """Learn the stored frames, unless an update runs already. Raises CameraError once the session is closed."""
-        with self._lock:
-            if self._closed.is_set():
-                raise CameraError(CLOSED)
-            if self._update is None or self._update.state.outcome is not None:
-                self._update = BackgroundUpdate(self.home, self._update_options)
+        self._updates.start()
 
     def stop_update(self) -> None:
         """Interrupt the update, if one runs."""
-        update = self._update
-        if update is not None:
-            update.stop()
+        self._updates.stop()
 
     def accept(self, seen: str | None = None) -> None:
         """End the probation of the generation in service, which is the one that was `seen`.
@@ -224,7 +197,7 @@ class Session:
         with transaction.changing(self.home) as journal, disk.storage_errors(self.home):
             self._require_in_service(seen)
             end_probation(self.home, journal, accepted=True)
-        self._dismiss()
+        self._updates.dismiss()
 
     def roll_back(self, why: str, seen: str | None = None) -> None:
         """Go back to the generation before the one in service, which is the one that was `seen`.
@@ -234,7 +207,7 @@ class Session:
         with transaction.changing(self.home) as journal:
             self._require_in_service(seen)
             roll_back(self.home, journal, why=why)
-        self._dismiss()
+        self._updates.dismiss()
 
     def _require_in_service(self, seen: str | None) -> None:
         serving = store.current(self.home)
@@ -253,38 +226,13 @@ class Session:
             if self._closed.is_set():
                 return
             self._closed.set()
+        self._updates.close()
         try:
             self._camera.close()
             self._thread.join(timeout=5.0)
-            self._let_go()
+            self._keeper.close()
         finally:  # also if somebody does not want to wait for that
-            self.stop_update()
-
-    def _submit(self, does: Callable[..., _T], *arguments: Any) -> Future[_T]:
-        """To the keeper's thread. Raises CameraError once the session is closed."""
-        try:
-            return self._keeper.submit(does, *arguments)
-        except RuntimeError as error:
-            raise CameraError(CLOSED) from error
-
-    def _let_go(self) -> None:
-        self._keeper.submit(self._opened.close)
-        self._keeper.shutdown()
-
-    def _dismiss(self) -> None:
-        """The result of the last update is settled."""
-        with self._lock:
-            if self._update is not None and self._update.state.outcome is not None:
-                self._update = None
-
-    def _open(self, quota: int) -> None:
-        self._frames: FrameStore = self._opened.enter_context(frame_store.opened(self.home, quota))
-        self._gate = Gate(self._frames, IntakeConfig())
-        self._count()
-
-    def _count(self) -> None:
-        self._counts = Counter(frame.label for frame in self._frames.to_learn())
-        self._unfinished = self._frames.being_learnt()
+            self._updates.stop()
 
     def _look(self) -> None:
         """Predict the newest frame again and again."""
@@ -294,8 +242,8 @@ class Session:
             try:
                 shot = self._camera.read(0.2)
                 now = time.monotonic()
-                if now - counted > 1:  # an update removes what it learnt
-                    self._submit(self._count)
+                if now - counted > 1:
+                    self._keeper.count()
                     counted = now
                 if shot is None and over:
                     return
@@ -331,52 +279,18 @@ class Session:
             busy = self._keeping is not None and not self._keeping.done()
             if self._holding is not None and not busy and now - self._kept_at >= self._every:
                 self._kept_at = now
-                keeping = self._keeping = self._submit(self._keep, self._holding, moment)
+                keeping = self._keeping = self._keeper.keep(self._holding, moment)
         if keeping is not None and not self._every:  # each frame is to be kept: the next one waits
             keeping.exception()
 
-    def _keep(self, label: str, moment: Moment | None) -> str | None:
-        """In the keeper's thread."""
-        try:
-            if moment is None:
-                raise CameraError("there is no frame yet: wait for the camera")
-            reason = self._gate.offer(label, _encoded(moment.region), f"frame {moment.number}")
-            self._count()
-        except ReverieError as error:
-            self._trouble = str(error)
-            raise
-        self._last, self._trouble = Kept(label, reason, time.monotonic()), ""
-        if reason is None:
-            self._one_more(label)
-        else:
-            self._set_aside[label] += 1
-        self._on_kept(self._last)
-        return reason
-
-    def _one_more(self, label: str) -> None:
-        """A frame was stored: are there as many as were wanted, or as an update wants?"""
-        with self._lock:
-            if self._wanted is not None and label == self._holding:
-                self._wanted -= 1
-                if self._wanted <= 0:
-                    self._holding = self._wanted = None
-        self._awaited -= 1
-        if self._update_after is None or sum(self._counts.values()) < self._update_after or self._awaited > 0:
-            return
-        running = self._update is not None and self._update.state.outcome is None
-        if not running:
-            self._awaited = self._update_after  # if it fails, the frames are still there
-            try:
-                self.start_update()
-            except (ReverieError, OSError) as error:
-                self._trouble = f"no update could be started: {error}"
-
-
-def _encoded(image: np.ndarray) -> bytes:
-    """As a PNG or JPEG file."""
-    side = min(image.shape[:2])
-    if side > STORED_SIDE:
-        size = (round(image.shape[1] * STORED_SIDE / side), round(image.shape[0] * STORED_SIDE / side))
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-    how = (".png", []) if side <= LOSSLESS_SIDE else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95])
-    return bytes(cv2.imencode(how[0], image, how[1])[1])
+    def _was_kept(self, kept: Kept) -> None:
+        """In the keeper's thread. Are there as many frames as were wanted, or as an update wants?"""
+        self._updates.trouble = ""
+        if kept.reason is None:
+            with self._lock:
+                if self._wanted is not None and kept.label == self._holding:
+                    self._wanted -= 1
+                    if self._wanted <= 0:
+                        self._holding = self._wanted = None
+            self._updates.stored(self._keeper.counts.total())
+        self._on_kept(kept)

@@ -7,9 +7,9 @@ import pytest
 from onnx import helper
 from onnx_files import graph_file
 
-from reverie.export.from_onnx.onnx_solver import OnnxSolver, compare_with_file
+from reverie.export.from_onnx.solver import OnnxSolver, compare_with_file
 from reverie.export.lowering import operators
-from reverie.export.lowering.lowering_rules import RULES
+from reverie.export.lowering.rules import RULES
 
 CHANNELS, SIDE = 4, 6
 FLOAT, INT = np.float32, np.int64

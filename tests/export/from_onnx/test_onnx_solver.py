@@ -13,10 +13,10 @@ from workstation_support import SLOTS
 
 from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.engine.graph import Graph
-from reverie.export.from_onnx.onnx_functions import FUNCTIONS
-from reverie.export.from_onnx.onnx_solver import OnnxSolver, compare_with_file
+from reverie.export.from_onnx.functions import FUNCTIONS
+from reverie.export.from_onnx.solver import OnnxSolver, compare_with_file
 from reverie.export.lowering import operators
-from reverie.export.lowering.lowering_rules import RULES
+from reverie.export.lowering.rules import RULES
 from reverie.export.pretraining.pretrained import load_networks, merge_own
 from reverie.export.solvers.trainable import select
 

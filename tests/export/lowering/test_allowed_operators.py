@@ -10,10 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 from reverie.device_runtime.bundle.onnx_check import check_model
 from reverie.device_runtime.bundle.onnx_operators import OPERATORS, OPSETS
 from reverie.device_runtime.errors import BundleError
-from reverie.export.from_onnx.onnx_functions import FUNCTIONS
+from reverie.export.from_onnx.functions import FUNCTIONS
 from reverie.export.graphs.onnx_export import IR_VERSION
-from reverie.export.lowering.lowering_rules import RULES
 from reverie.export.lowering.operators import TRAINABLE, WITHOUT_GRADIENT
+from reverie.export.lowering.rules import RULES
 
 
 def test_every_operator_of_the_exporters_tables_may_run():

@@ -11,7 +11,7 @@ from workstation_support import TinySolver, device_gradients, example, weights_o
 
 from reverie.device_runtime.bundle.contents import training_parts
 from reverie.device_runtime.engine.train_step import TrainStep
-from reverie.export.lowering.lowering_rules import RULES
+from reverie.export.lowering.rules import RULES
 
 torch.manual_seed(0)
 

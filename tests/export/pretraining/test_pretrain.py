@@ -18,7 +18,7 @@ from workstation_support import CLASSES, TinyDiscriminator, TinyGenerator, TinyS
 from reverie.device_runtime.errors import ExportError
 from reverie.device_runtime.method.coordinates import principal_coordinates
 from reverie.export.pretraining.historical import find_historical, read_images
-from reverie.export.pretraining.pretrain import PretrainConfig, accuracy, class_coverage, pretrain, split_validation
+from reverie.export.pretraining.training import PretrainConfig, accuracy, class_coverage, pretrain, split_validation
 
 LABELS = ("bolt", "nut", "washer")
 

@@ -11,7 +11,7 @@ from small_graphs import MICROSOFT, assert_same, drawn, graph_of, operators, run
 
 from reverie.device_runtime.engine.graph import block_size
 from reverie.export.rewriting.blocked import BLOCKS, blocked
-from reverie.export.rewriting.blocked_rules import DOMAIN
+from reverie.export.rewriting.blocked_layout import DOMAIN
 
 HERE = block_size()
 

@@ -31,7 +31,7 @@ from reverie.device_runtime.method.labelled import Frames
 from reverie.device_runtime.method.monitor import Monitor
 from reverie.device_runtime.method.update import run_update
 from reverie.export.exporter import export_bundle
-from reverie.export.from_onnx.onnx_solver import OnnxSolver
+from reverie.export.from_onnx.solver import OnnxSolver
 from reverie.export.graphs import graphs
 from reverie.export.pretraining.networks import ReferenceSolver
 from reverie.export.solvers.trainable import select

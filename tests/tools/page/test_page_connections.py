@@ -11,7 +11,7 @@ from waiting import PATIENCE, until
 
 pytest.importorskip("starlette")
 
-from reverie.tools.page.page_guard import MOST_CONNECTIONS, Guard
+from reverie.tools.page.guard import MOST_CONNECTIONS, Guard
 
 
 def test_connections_that_ask_for_nothing_are_closed_and_hinder_nobody(serve, cat_clip):

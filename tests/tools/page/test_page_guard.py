@@ -15,10 +15,11 @@ from reverie.device_runtime.errors import HomeError
 
 pytest.importorskip("starlette")
 
-from reverie.tools.page.page_guard import loopback
+from reverie.tools.page.app import FILES
+from reverie.tools.page.guard import loopback
 
 REACHED_BY_OTHERS = ("0.0.0.0", "::", "192.168.1.7", "example.org", "", "2130706433", "127.0.0.1.example")  # noqa: S104
-PATHS = ("/", "/page.js", "/page.css", "/state", "/frame.jpg", "/asked.jpg", "/result", "/past", "/generated.png")
+PATHS = (*FILES, "/state", "/frame.jpg", "/asked.jpg", "/result", "/past", "/generated.png")
 CHANGES = (
     "/keep",
     "/hold",

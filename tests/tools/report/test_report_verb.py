@@ -24,7 +24,7 @@ from reverie.device_runtime.home.pictures import picture_of_classes
 from reverie.device_runtime.promotion import decision
 
 pytest.importorskip("matplotlib", reason="plots are made by the extra `report`")
-from reverie.tools.report.report_page import Shown, page
+from reverie.tools.report.page import Shown, page
 
 HURRY = ("--max-minutes", "0.00001")
 HOSTILE = '<script>alert("1")</script>&amp; \'$x_1$ %s {0}'

@@ -37,14 +37,14 @@ def test_an_update_begins_after_as_many_frames_again_and_not_at_every_frame_unti
 
     session.hold("cat", count=3)
     until(ended)
-    first = session._update
+    first = session._updates.update
     session.purge()
     session.hold("cat", count=2)
     until(lambda: session.snapshot.counts == {"cat": 2})
     session.settle()
-    assert session._update is first
+    assert session._updates.update is first
     session.hold("cat", count=1)
-    until(lambda: session._update is not first)
+    until(lambda: session._updates.update is not first)
     until(ended)
 
 
@@ -67,7 +67,7 @@ def test_an_update_that_does_not_end_by_itself_is_killed_and_can_go_on(at_camera
     session = at_camera(cat_clip, every=0, update_after=8)
     session.hold("cat", count=8)
     until(lambda: (now := session.snapshot.update) is not None and now.stage == "fine-tune")
-    session._update._process.send_signal(signal.SIGSTOP)
+    session._updates.update._process.send_signal(signal.SIGSTOP)
     session.close()
     update = session.snapshot.update
     assert (update.outcome, update.says) == ("stopped", "ended by SIGKILL; nothing was changed")
@@ -125,7 +125,7 @@ def test_a_session_whose_end_is_interrupted_stops_its_update_all_the_same(at_cam
         session.close()
     assert session.snapshot.update.outcome == "stopped"
     close()
-    session._let_go()
+    session._keeper.close()
 
 
 def test_an_update_that_is_stopped_before_it_began_says_nothing_of_its_insides(home):

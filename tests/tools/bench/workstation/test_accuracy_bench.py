@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from reverie.export.pretraining.pretrain import PretrainConfig
+from reverie.export.pretraining.training import PretrainConfig
 from reverie.tools.bench.result_page import page
 from reverie.tools.bench.result_tables import as_markdown, print_tables
 from reverie.tools.bench.results import Run, load_runs, save_runs

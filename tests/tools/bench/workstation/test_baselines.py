@@ -16,9 +16,9 @@ from reverie.device_runtime.home import store
 from reverie.device_runtime.method.models import softened
 from reverie.device_runtime.method.monitor import Monitor
 from reverie.export.exporter import export_bundle
-from reverie.export.pretraining.pretrain import PretrainConfig
+from reverie.export.pretraining.pipeline import pretrain_arrays
 from reverie.export.pretraining.pretrained import load_networks, read_pretrained
-from reverie.export.pretraining.pretraining import pretrain_arrays
+from reverie.export.pretraining.training import PretrainConfig
 from reverie.tools.bench import baselines
 from reverie.tools.bench.accuracy import _run
 from reverie.tools.bench.accuracy_start import Measured

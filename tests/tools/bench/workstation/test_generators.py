@@ -15,9 +15,9 @@ from reverie.device_runtime.method.labelled import Frames
 from reverie.device_runtime.method.monitor import Monitor
 from reverie.device_runtime.method.update import run_update
 from reverie.export.exporter import export_bundle
-from reverie.export.pretraining.pretrain import PretrainConfig
+from reverie.export.pretraining.pipeline import pretrain_arrays
 from reverie.export.pretraining.pretrained import load_networks, read_pretrained
-from reverie.export.pretraining.pretraining import pretrain_arrays
+from reverie.export.pretraining.training import PretrainConfig
 from reverie.tools.bench.accuracy_start import GENERATORS
 from reverie.tools.commands.bench import GENERATORS as OFFERED
 

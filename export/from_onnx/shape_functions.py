@@ -1,4 +1,4 @@
-"""Operators that make, move, cut and join values, in torch; see `onnx_functions`."""
+"""Operators that make, move, cut and join values, in torch; see `functions`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reverie.export.from_onnx.onnx_values import Call, Function, Value, number, numbers, operand, to_tensor
-from reverie.export.lowering.lowering_shapes import resizing_matrix
+from reverie.export.from_onnx.values import Call, Function, Value, number, numbers, operand, to_tensor
+from reverie.export.lowering.shapes import resizing_matrix
 
 
 def _shape(call: Call, x: Value) -> np.ndarray:
@@ -161,7 +161,7 @@ def _constant_of_shape(call: Call, shape: Value) -> Value:
 def _resize(
     call: Call, x: Tensor, _roi: Value | None = None, scales: Value | None = None, sizes: Value | None = None
 ) -> Tensor:
-    """A matrix along each resized axis, made of what the operator itself does, as its lowering; see lowering_shapes."""
+    """A matrix along each resized axis, made of what the operator itself does, as in lowering/shapes.py."""
     if call.get("axes") or call.get("coordinate_transformation_mode") == "tf_crop_and_resize" or x.dim() != 4:
         raise ValueError("it must resize whole images by scales or sizes")
     by = _factors(scales)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from reverie.export.lowering.lowering import CannotLowerError, Rule, Site
-from reverie.export.lowering.lowering_shapes import SHAPE_RULES
+from reverie.export.lowering.shapes import SHAPE_RULES
 
 Values = tuple[str, ...]
 

@@ -25,7 +25,7 @@ from reverie.device_runtime.errors import FramesError, ReverieError
 from reverie.device_runtime.home import store
 from reverie.device_runtime.home.pictures import SYNTHESISED, picture_of_classes
 from reverie.device_runtime.serving import probation
-from reverie.tools.region import Region
+from reverie.tools.region import Region, region_of
 from reverie.tools.views.session import Session
 from reverie.tools.views.snapshot import Snapshot
 
@@ -43,7 +43,7 @@ POINTS = 120
 FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in ("page", "box", "look", "teach", "learn")},
 }
 
 
@@ -246,11 +246,7 @@ def _optional_label(asked: dict[str, Any]) -> str | None:
 
 def _region(asked: dict[str, Any]) -> Region | None:
     area = asked.get("region")
-    if area is None:
-        return None
-    if not isinstance(area, list) or len(area) != 4 or not all(type(part) is int and part >= 0 for part in area):
-        raise ValueError("a region is four numbers of pixels")
-    return Region(*area)
+    return None if area is None else region_of(area)
 
 
 def _file(name: str, kind: str) -> Callable[[Request], Response]:

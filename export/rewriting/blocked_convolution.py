@@ -1,36 +1,14 @@
-"""Rules that write convolution and pooling, and their gradients, for the layout that the engine's fast kernels take.
-
-In the blocked layout the channels (C) of an image tensor (N, C, H, W) lie in blocks of B, innermost: in memory it is
-(N, C/B, H, W, B), with zeros after the last channel, while its nominal shape stays (N, C, H, W). B is the number of
-floats in the processor's vector registers. The engine itself chooses these kernels where weights never change; here
-they are written out, so that they also serve weights that are trained. Values change their layout around each of them;
-`blocked.py` takes away what cancels.
-"""
+"""Rules that write convolution and its gradient for the blocked layout; see `blocked_layout`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from reverie.export.lowering.lowering import CannotLowerError, Rule, Site
-from reverie.export.rewriting.faster_rules import STEEP
-
-Values = tuple[str, ...]
-
-DOMAIN = "com.microsoft.nchwc"
-
-
-def reordered(site: Site, x: str) -> str:
-    """`x` (N, C, H, W), C a multiple of 4, in the blocked layout."""
-    return site.emit("ReorderInput", x, domain=DOMAIN)
-
-
-def plain(site: Site, x: str, channels: int) -> str:
-    """Blocked `x` in the plain layout."""
-    return site.emit("ReorderOutput", x, domain=DOMAIN, channels=channels)
+from reverie.export.rewriting.blocked_layout import DOMAIN, plain, reordered, weave, whole_blocks
 
 
 class Convolution(NamedTuple):
@@ -65,7 +43,7 @@ def convolution(site: Site, weight: str) -> Convolution:
     )
 
 
-def weight_gradients(site: Site) -> Values:
+def weight_gradients(site: Site) -> tuple[str, ...]:
     """The gradients of weight and bias that a ConvGrad is asked for, by another one that computes these alone."""
     wanted = [bool(output) for output in site.node.output[1:]]
     if not any(wanted):
@@ -104,28 +82,17 @@ def parts(side: int, outputs: int, kernel: int, stride: int, dilation: int, befo
     return found
 
 
-class Blocked:
-    """The rules for one block size B, and what those of gradients need from those of the operators themselves."""
+class BlockedConvolution:
+    """The rules for one block size B."""
 
     def __init__(self, block: int) -> None:
         self.block = block
-        self.winners: dict[str, tuple[str, str, str]] = {}
-        """Of each max pooling, by the name of its index: 1 where the lower, upper right and lower right value won."""
 
     def rules(self) -> dict[str, Rule]:
         """Operator → its rule."""
-        return {
-            "Conv": self.conv,
-            "ConvGrad": self.conv_grad,
-            "MaxPool": self.max_pool,
-            "MaxPoolGrad": self.max_pool_grad,
-        }
+        return {"Conv": self.conv, "ConvGrad": self.conv_grad}
 
-    def whole(self, channels: int) -> int:
-        """`channels` rounded up to whole blocks."""
-        return -(-channels // self.block) * self.block
-
-    def conv(self, site: Site) -> Values:
+    def conv(self, site: Site) -> tuple[str, ...]:
         """Conv in the blocked layout; one whose inputs have fewer channels than a block reads them as they are."""
         x, weight, bias = (site.input(i) for i in range(3))
         c = convolution(site, weight)
@@ -147,7 +114,7 @@ class Blocked:
         self.require(c)
         inputs = [x if c.inputs < self.block and c.group == 1 else reordered(site, x), filters]
         if bias:
-            missing = self.whole(c.outputs) - c.outputs
+            missing = whole_blocks(c.outputs, self.block) - c.outputs
             inputs.append(site.emit("Pad", bias, np.array([0, missing])) if missing else bias)
         return site.emit("Conv", *inputs, domain=DOMAIN, group=c.group, **attributes)
 
@@ -165,8 +132,8 @@ class Blocked:
         That is (O/B, I/B, taps, B of I, B of O), or (O/B, I, taps, B of O) for inputs that are not blocked.
         """
         self.require(c)
-        block, outputs = self.block, self.whole(c.outputs)
-        inputs = self.whole(c.inputs) if c.inputs >= block else c.inputs
+        block, outputs = self.block, whole_blocks(c.outputs, self.block)
+        inputs = whole_blocks(c.inputs, block) if c.inputs >= block else c.inputs
         count = c.kernel[0] * c.kernel[1]
         if (outputs, inputs) != (c.outputs, c.inputs):
             weight = site.emit("Pad", weight, np.array([0, 0, 0, outputs - c.outputs, inputs - c.inputs, 0]))
@@ -186,7 +153,7 @@ class Blocked:
             filters = site.emit("Transpose", apart, perm=[0, 1, 3, 2, 4])
         return site.emit("Reshape", filters, np.array([outputs, inputs, *c.kernel]))
 
-    def conv_grad(self, site: Site) -> Values:
+    def conv_grad(self, site: Site) -> tuple[str, ...]:
         """The input's gradient by blocked convolutions with the weights turned round, one for each stride's remainder.
 
         The weights' gradient stays.
@@ -223,83 +190,4 @@ class Blocked:
                 )
         channels = turned.outputs
         sizes = tuple(-(-side // stride) for side, stride in zip(sides, c.strides, strict=True))
-        return (plain(site, self.weave(site, woven, channels, sizes, sides), channels), *weight_gradients(site))
-
-    def weave(
-        self, site: Site, woven: list[list[str]], channels: int, sizes: tuple[int, ...], sides: tuple[int, ...]
-    ) -> str:
-        """Blocked tensors of `sizes`, as rows and columns, interleaved and cut or filled up to `sides`."""
-        block, (high, wide) = self.block, sizes
-        down, across = len(woven), len(woven[0])
-        if down == across == 1:
-            return woven[0][0]
-        lines = []
-        for row in woven:
-            columns = [site.emit("Reshape", x, np.array([-1, wide, 1, block])) for x in row]
-            line = site.emit("Concat", *columns, axis=2) if across > 1 else columns[0]
-            lines.append(site.emit("Reshape", line, np.array([-1, high, 1, wide * across * block])))
-        whole = site.emit("Concat", *lines, axis=2) if down > 1 else lines[0]
-        whole = site.emit("Reshape", whole, np.array([-1, high * down, wide * across * block]))
-        ends = np.array([sides[0], sides[1] * block])
-        missing = ends - [high * down, wide * across * block]
-        if (missing < 0).any():
-            whole = site.emit("Slice", whole, np.array([0, 0]), ends, np.array([1, 2]))
-        elif missing.any():
-            whole = site.emit("Pad", whole, np.array([0, 0, 0, 0, *missing]))
-        return site.emit("Reshape", whole, np.array([-1, self.whole(channels), *sides]))
-
-    def quarters(self, site: Site) -> tuple[int, int, int]:
-        """Channels, height and width of what a 2x2 max pooling with a stride of 2 takes. Raises CannotLowerError."""
-        attributes = {a.name: site.attribute(a.name) for a in site.node.attribute}
-        usual = {"kernel_shape": [2, 2], "strides": [2, 2]}
-        if any(attributes.get(name) != value for name, value in usual.items()):
-            raise CannotLowerError("other than 2 by 2")
-        if (
-            any(attributes.get("pads", []))
-            or attributes.get("ceil_mode", 0)
-            or {*attributes.get("dilations", [])} - {1}
-        ):
-            raise CannotLowerError("with padding")
-        channels, height, width = site.sides(site.input(0))
-        if channels % self.block:
-            raise CannotLowerError("of a number of channels that is no multiple of the block")
-        return channels, height, width
-
-    def max_pool(self, site: Site) -> Values:
-        """The largest of four quarters; instead of an index, which of them won, the first where several are equal."""
-        channels, height, width = self.quarters(site)
-        high, wide, block = height // 2, width // 2, self.block
-        x = reordered(site, site.input(0))
-        if height % 2 or width % 2:
-            x = site.emit("Reshape", x, np.array([-1, height, width * block]))
-            cut = np.array([0, 0]), np.array([2 * high, 2 * wide * block]), np.array([1, 2])
-            x = site.emit("Slice", x, *cut)
-        x = site.emit("Reshape", x, np.array([-1, 2, wide, 2 * block]))
-        halves = partial(site.emit_several, "Split", (True, True), num_outputs=2)
-        upper, lower = halves(x, axis=1)
-        (left, right), (lower_left, lower_right) = halves(upper, axis=3), halves(lower, axis=3)
-        best_upper, best_lower = site.emit("Max", left, right), site.emit("Max", lower_left, lower_right)
-        best = site.emit("Max", best_upper, best_lower)
-        if len(site.node.output) > 1 and site.node.output[1]:
-            pairs = (best_lower, best_upper), (right, left), (lower_right, lower_left)
-            self.winners[site.node.output[1]] = tuple(  # type: ignore[assignment]
-                site.emit("HardSigmoid", site.emit("Sub", one, other), alpha=STEEP, beta=0.0) for one, other in pairs
-            )
-        best = site.emit("Reshape", best, np.array([-1, channels, high, wide]))
-        return (plain(site, best, channels),)
-
-    def max_pool_grad(self, site: Site) -> Values:
-        """The gradient, to whichever of the four won."""
-        if site.input(1) not in self.winners:
-            raise CannotLowerError("its pooling stays")
-        pooling = Site(site.known.producers[site.input(1)], site.known)
-        channels, height, width = self.quarters(pooling)
-        high, wide = height // 2, width // 2
-        below, right_above, right_below = self.winners[site.input(1)]
-        gradient = site.emit("Reshape", reordered(site, site.input(0)), np.array([-1, 1, wide, self.block]))
-        lower = site.emit("Mul", gradient, below)
-        upper = site.emit("Sub", gradient, lower)
-        right, lower_right = site.emit("Mul", upper, right_above), site.emit("Mul", lower, right_below)
-        left, lower_left = site.emit("Sub", upper, right), site.emit("Sub", lower, lower_right)
-        woven = self.weave(site, [[left, right], [lower_left, lower_right]], channels, (high, wide), (height, width))
-        return (plain(site, woven, channels),)
+        return (plain(site, weave(site, self.block, woven, channels, sizes, sides), channels), *weight_gradients(site))

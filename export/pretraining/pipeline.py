@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,12 @@ from torch import nn
 from reverie.device_runtime.bundle.manifest import MODELS, Backbone
 from reverie.device_runtime.bundle.preprocess import Preprocessing
 from reverie.device_runtime.errors import ExportError
-from reverie.export.from_onnx.onnx_solver import OnnxSolver, compare_with_file
+from reverie.export.from_onnx.solver import OnnxSolver, compare_with_file
+from reverie.export.output import new_folder, require_new
 from reverie.export.pretraining.historical import Historical, find_historical, read_images
 from reverie.export.pretraining.networks import RangedGenerator
-from reverie.export.pretraining.pretrain import PretrainConfig, Progress, pretrain
 from reverie.export.pretraining.pretrained import RANGED, REFERENCE, REFERENCE_ON_FEATURES, Pretrained, save_pretrained
+from reverie.export.pretraining.training import PretrainConfig, Progress, pretrain
 from reverie.export.solvers.backbone import Front, cut_solver, feature_statistics
 from reverie.export.solvers.factories import (
     build_network,
@@ -52,8 +51,7 @@ def pretrain_folder(
     `order` names the classes in the order of the solver's outputs, which is the alphabet's otherwise. With
     `backbone_until` the solver is cut before the module of that path, its front is frozen, and all else is on features.
     """
-    if output.exists():
-        raise ExportError(f"{output} exists already: remove it or choose another --output")
+    require_new(output)
     if backbone_until is not None and solver is None:
         raise ExportError("--backbone-until cuts a solver of your own: give --solver too")
     found = find_historical(images, size, stated, order)
@@ -194,22 +192,3 @@ def _train_and_save(
 
 def _placed(done: Pretrained, folder: Path) -> Pretrained:
     return replace(done, weights={name: folder / f"{name}.safetensors" for name in MODELS})
-
-
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder before hours of work that end in it; it gets the name `folder` when they are done.
-
-    It is removed if they fail, and by the next attempt if they are cut off. Raises ExportError.
-    """
-    work = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        work.mkdir(parents=True)
-    except OSError as error:
-        raise ExportError(f"cannot write {folder} ({error.strerror}): choose another --output") from error
-    try:
-        yield work
-        work.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

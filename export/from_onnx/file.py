@@ -14,7 +14,7 @@ import onnx.version_converter
 from onnx import NodeProto, TensorProto
 
 from reverie.device_runtime.errors import ExportError, first_line
-from reverie.export.from_onnx.onnx_functions import FUNCTIONS
+from reverie.export.from_onnx.functions import FUNCTIONS
 from reverie.export.graphs.onnx_export import IR_VERSION
 from reverie.export.lowering.lowering import keep_used
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reverie.export.from_onnx.onnx_shape_functions import SHAPE_FUNCTIONS
-from reverie.export.from_onnx.onnx_values import Call, Function, Value, axes_of, number, operand, to_tensor
-from reverie.export.from_onnx.onnx_windows import WINDOW_FUNCTIONS
+from reverie.export.from_onnx.shape_functions import SHAPE_FUNCTIONS
+from reverie.export.from_onnx.values import Call, Function, Value, axes_of, number, operand, to_tensor
+from reverie.export.from_onnx.windows import WINDOW_FUNCTIONS
 
 
 def _of_tensor(function: Callable[[Tensor], Tensor], of_array: Callable[[Any], Any] | None = None) -> Function:

@@ -1,4 +1,4 @@
-"""Rules for operators that move, pool or resample values; see `lowering_rules`."""
+"""Rules for operators that move, pool or resample values; see `rules`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that slide a window over an image, in torch; see `onnx_functions`."""
+"""Operators that slide a window over an image, in torch; see `functions`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reverie.export.from_onnx.onnx_values import Call, Function
+from reverie.export.from_onnx.values import Call, Function
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.errors import ExportError, ReverieError, first_line
-from reverie.export.from_onnx.onnx_file import OnnxFile, head_of, place, read_onnx, weights_of
-from reverie.export.from_onnx.onnx_functions import FUNCTIONS
-from reverie.export.from_onnx.onnx_values import Call, Value
+from reverie.export.from_onnx.file import OnnxFile, head_of, place, read_onnx, weights_of
+from reverie.export.from_onnx.functions import FUNCTIONS
+from reverie.export.from_onnx.values import Call, Value
 from reverie.export.graphs import parity
 
 SUFFIX = ".onnx"
