@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import short
 from hypothesis import settings
 
 from reverie.device_runtime.bundle.manifest import MANIFEST
@@ -133,30 +134,19 @@ def live(frames, grown):
 @pytest.fixture(scope="session")
 def quick():
     """An update of all stages with a handful of steps each: it runs everything and learns nothing."""
-    config = UpdateConfig()
-    return replace(
-        config,
-        promotion=LENIENT,
-        replay=replace(config.replay, pool=64),
-        fine_tune=replace(config.fine_tune, steps=6, batch=16),
-        synthesis=replace(config.synthesis, count=20, batch=12, steps=3),
-        retrain=replace(config.retrain, fit=replace(config.retrain.fit, steps=4, batch=16)),
-        generative=replace(config.generative, steps=3, batch=8),
-    )
+    return replace(short.few(UpdateConfig()), promotion=LENIENT)
 
 
 @pytest.fixture(scope="session")
 def patient():
     """An update with enough steps to learn the two new classes of the small bundle."""
-    config = UpdateConfig()
-    return replace(
-        config,
-        replay=replace(config.replay, pool=1024),
-        fine_tune=replace(config.fine_tune, steps=200, batch=128),
-        synthesis=replace(config.synthesis, count=128, batch=128),
-        retrain=replace(config.retrain, fit=replace(config.retrain.fit, steps=100, batch=128)),
-        generative=replace(config.generative, steps=60, batch=32),
-    )
+    return short.enough(UpdateConfig())
+
+
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Let updates of this process learn nothing, in a handful of steps."""
+    short.shorten(short.few, monkeypatch.setattr)
 
 
 @pytest.fixture

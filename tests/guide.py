@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from functools import partial
 
 import cv2
 import numpy as np
-
-from reverie.device_runtime import config
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -86,13 +83,6 @@ class Reader:
         assert self._otherwise.keys() <= said.keys()
         assert all(any(text in command for command in stands) for text in self._instead)
         return said
-
-
-def shorten_updates(monkeypatch, quick):
-    """Let updates of this process have the few steps of `quick`, and serve whatever they learnt."""
-    stages = ("promotion", "replay", "fine_tune", "synthesis", "retrain", "generative")
-    short = partial(config.UpdateConfig, **{name: getattr(quick, name) for name in stages})
-    monkeypatch.setattr(config, "UpdateConfig", short)
 
 
 def pictures(folder, labels, count, colour=False):

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from guide import Reader, blocks, commands, pictures, shorten_updates
+from guide import Reader, blocks, commands, pictures
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -59,9 +59,8 @@ def model_file(path):
 
 
 @pytest.fixture
-def provider(workspace, monkeypatch, quick):
+def provider(workspace, monkeypatch):
     """The folder of a provider who has photographs, networks and weights of their own."""
-    shorten_updates(monkeypatch, quick)
     for at, model in enumerate(("solver", "generator", "discriminator")):
         small = f"small_reference:{model.capitalize()}"
         monkeypatch.setitem(pretrained.REFERENCE, model, small)
@@ -99,6 +98,7 @@ def _traced_once(monkeypatch):
     monkeypatch.setattr(onnx_export, "to_onnx", traced)
 
 
+@pytest.mark.usefixtures("few_steps", "anything_serves")
 def test_the_guides_of_a_provider_can_be_followed_from_top_to_bottom(repository, provider, reverie, bundle):
     guide = repository / "docs/guide/workstation.md"
     (source,) = blocks(guide, "python")

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 from clips import wander
-from guide import Reader, shorten_updates
+from guide import Reader
 
-from reverie.device_runtime import config
 from reverie.device_runtime.changes import gathering, transaction
+from reverie.device_runtime.config import UpdateConfig
 
 pytest.importorskip("matplotlib", reason="the guide installs .[report]")
 
@@ -35,14 +35,14 @@ def box(workspace, bundle, frames_folder, test_folder):
     return workspace
 
 
-def test_the_guide_to_a_box_can_be_followed_from_top_to_bottom(repository, box, reverie, quick, monkeypatch):
-    shorten_updates(monkeypatch, quick)
+@pytest.mark.usefixtures("few_steps", "anything_serves")
+def test_the_guide_to_a_box_can_be_followed_from_top_to_bottom(repository, box, reverie):
     home = box / "home"
 
     def cut_off():
         """An update is begun, and goes no further."""
         with transaction.changing(home) as journal:
-            gathering.begin(home, journal, box / "new-frames", config.UpdateConfig())
+            gathering.begin(home, journal, box / "new-frames", UpdateConfig())
 
     reader = Reader(
         reverie,

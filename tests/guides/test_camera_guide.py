@@ -17,7 +17,7 @@ from contextlib import closing
 import cv2
 import pytest
 from clips import wander, write_clip
-from guide import Reader, shorten_updates
+from guide import Reader
 from mjpeg import MjpegServer
 from served import AS_STARTED, RUN, Served
 from waiting import PATIENCE
@@ -75,10 +75,8 @@ def open_the_page(name, *arguments):
         server.end()
 
 
-def test_the_guide_to_a_camera_can_be_followed_from_top_to_bottom(
-    repository, home, workspace, reverie, quick, monkeypatch
-):
-    shorten_updates(monkeypatch, quick)
+@pytest.mark.usefixtures("few_steps", "anything_serves")
+def test_the_guide_to_a_camera_can_be_followed_from_top_to_bottom(repository, home, workspace, reverie):
     clip = write_clip(workspace / "cat.avi", wander("chelsea", 60))
     picture = cv2.resize(next(wander("chelsea", 1)), (256, 192))
     counted, page = f"{VIEW} --label cup --count 40", f"reverie serve {HOME} --source 0"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from outside import ANYTHING_SERVES
+from short import few, words
 
 CHANGING = (
     "openat,open,creat,mkdir,mkdirat,mknod,mknodat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,"
@@ -19,6 +20,7 @@ CHANGING = (
 NOT_ON_DISK = ("/proc/self/", "/dev/null")
 
 JOB = f"""{ANYTHING_SERVES}
+{words(few)}
 import os, sys
 from reverie.tools.cli import main
 bundle, frames, home = sys.argv[1:4]
@@ -34,8 +36,8 @@ exec(os.environ.get("PLANTED", ""))
 """
 
 EXACT = f"""{ANYTHING_SERVES}
+{words(few)}
 import sys
-from dataclasses import replace
 from pathlib import Path
 from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.bundle.contents import read_manifest
@@ -45,18 +47,10 @@ from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.method.monitor import Monitor
 bundle, frames, home = map(Path, sys.argv[1:4])
 installation.install(bundle, home)
-config = UpdateConfig()
-config = replace(
-    config,
-    fine_tune=replace(config.fine_tune, steps=6, batch=16),
-    synthesis=replace(config.synthesis, count=20, batch=12, steps=3),
-    retrain=replace(config.retrain, fit=replace(config.retrain.fit, steps=4, batch=16)),
-    generative=replace(config.generative, steps=3, batch=8),
-)
 monitor = Monitor()
 with transaction.changing(home) as journal, monitor.stage("frames") as reading:
     read = read_frames(frames, InputMaker(bundle, read_manifest(bundle)), 5)
-    transaction.begin(home, journal, read, config, reading)
+    transaction.begin(home, journal, read, UpdateConfig(), reading)
     transaction.go_on(home, journal)
 """
 

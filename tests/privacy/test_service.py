@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from outside import ANYTHING_SERVES, require
+from short import few, words
 
 FORBIDDING = """
 import ctypes, os, sys
@@ -19,6 +20,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 AS_ROOT_ALONE = {"fchown"}  # SQLite gives its files to the owner of the database, where it may
 RUN = f"""{ANYTHING_SERVES}
+{words(few)}
 import sys
 from reverie.tools.cli import main
 sys.argv[0] = "reverie"

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from served import AS_STARTED
+from short import enough, words
 
 HEADING = "Install the box half without what only a workstation needs:\n\n```\n"
 NOT_ON_A_BOX = {"torch", "onnx", "onnxscript", "sympy", "h5py", "cerberus", "protobuf", "flatbuffers", "setuptools"}
@@ -67,7 +69,8 @@ def test_it_is_the_wheel_that_runs(box, tmp_path):
 def test_a_box_learns_two_classes_and_predicts_one(box, bundle, frames_folder, test_folder, tmp_path):
     home = tmp_path / "home"
     run(box / "reverie", "install", bundle, "--home", home, folder=tmp_path)
-    learnt = run(box / "reverie", "update", "--frames", frames_folder, "--home", home, "--json", folder=tmp_path)
+    reverie = (box / "python", "-c", f"{words(enough)}{AS_STARTED}")
+    learnt = run(*reverie, "update", "--frames", frames_folder, "--home", home, "--json", folder=tmp_path)
     assert json.loads(learnt)["name"] == "0001"
     new = sorted(folder.name for folder in frames_folder.iterdir())
     tested = [test_folder / label for label in new]

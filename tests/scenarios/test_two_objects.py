@@ -7,6 +7,7 @@ import os
 
 import pytest
 from served import Served, chromium
+from short import enough, shorten_beside_a_camera, words
 
 from reverie.device_runtime.home import store
 
@@ -22,7 +23,10 @@ def recognised(reverie, home, clip, label):
     return seen.count(label) / len(seen)
 
 
-def test_two_things_are_captured_and_learnt_when_there_are_enough_frames_of_them(reverie, material, tmp_path):
+def test_two_things_are_captured_and_learnt_when_there_are_enough_frames_of_them(
+    reverie, material, tmp_path, monkeypatch
+):
+    shorten_beside_a_camera(enough, monkeypatch.setattr)
     home = tmp_path / "home"
     assert reverie("install", material.bundle, "--home", home).code == 0
     assert recognised(reverie, home, material.tested["cup"], "cup") == 0
@@ -42,12 +46,12 @@ def test_two_things_are_shown_on_the_page_learnt_and_left_again(reverie, materia
         pytest.skip("needs Debian's chromium and chromium-driver")
     from browser import Page, start
 
-    home = tmp_path / "home"
+    home, short = tmp_path / "home", words(shorten_beside_a_camera, enough)
     assert reverie("install", material.bundle, "--home", home).code == 0
     driver = start()
     try:
         for label, clip in material.learnt.items():
-            server = Served("--home", home, "--source", clip, "--loop", "--every", "0.05")
+            server = Served("--home", home, "--source", clip, "--loop", "--every", "0.05", before=short)
             driver.get(server.url)
             page = Page(driver, server)
             page.name(label)

@@ -30,8 +30,9 @@ def inherited(sign, handling):
 class Served:
     """The process, its address, and requests to it."""
 
-    def __init__(self, *arguments):
-        command = [sys.executable, "-c", RUN, "serve", "--port", "0", *map(str, arguments)]
+    def __init__(self, *arguments, before=""):
+        """`before` is code that the process runs first."""
+        command = [sys.executable, "-c", before + RUN, "serve", "--port", "0", *map(str, arguments)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.url = self.process.stdout.readline().strip()
         self.port = urlsplit(self.url).port

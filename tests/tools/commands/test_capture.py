@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from clips import wander, write_clip
 from mjpeg import MjpegServer
-from served import AS_STARTED, inherited
+from served import AS_STARTED, RUN, inherited
+from short import few, words
 from waiting import PATIENCE, stored, until
 
 from reverie.device_runtime.changes import transaction
@@ -113,10 +114,10 @@ def test_a_label_that_cannot_be_one_is_told_before_anything_is_kept(reverie, hom
 def test_a_view_without_a_terminal_or_a_display_is_one_line(reverie, home, cat_clip, monkeypatch):
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", ":77")
-    for view, words in (("terminal", "no terminal to read keys from"), ("window", "--view terminal")):
+    for view, said in (("terminal", "no terminal to read keys from"), ("window", "--view terminal")):
         done = reverie("capture", "--home", home, "--source", cat_clip, "--view", view)
         assert done.code == 1
-        assert words in done.err
+        assert said in done.err
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda s: s.name)
@@ -193,8 +194,8 @@ def test_a_stream_that_is_cut_in_mid_capture_is_waited_for_and_goes_on(home, sta
 
 def test_progress_of_an_update_is_lines_and_the_result_is_the_last(home, frames_folder, start):
     arguments = ("--frames", frames_folder, "--max-minutes", "0.05", "--json", "--progress")
-    process = start("update", "--home", home, *arguments)
-    out, _ = process.communicate(timeout=120)
+    process = start("update", "--home", home, *arguments, run=words(few) + RUN)
+    out, _ = process.communicate(timeout=PATIENCE)
     lines = [json.loads(line) for line in out.splitlines()]
     stages = [line for line in lines if "stage" in line]
     assert list(dict.fromkeys(line["stage"] for line in stages)) == [
@@ -207,9 +208,9 @@ def test_progress_of_an_update_is_lines_and_the_result_is_the_last(home, frames_
 
 def test_an_update_whose_listener_leaves_goes_on_to_its_end(home, frames_folder, start):
     arguments = ("--frames", frames_folder, "--max-minutes", "0.05", "--json", "--progress")
-    process = start("update", "--home", home, *arguments)
+    process = start("update", "--home", home, *arguments, run=words(few) + RUN)
     process.stdout.readline()
     process.stdout.close()
-    process.wait(timeout=120)
+    process.wait(timeout=PATIENCE)
     updates, _ = transaction.look(home)
     assert updates[-1].outcome in {"in service", "rejected"}

@@ -18,7 +18,7 @@ from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.home import layout, store
 from reverie.device_runtime.home.layout import locked
 
-pytestmark = pytest.mark.usefixtures("anything_serves")
+pytestmark = pytest.mark.usefixtures("anything_serves", "few_steps")
 
 
 @pytest.fixture

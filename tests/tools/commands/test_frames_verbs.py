@@ -11,13 +11,16 @@ import cv2
 import numpy as np
 import pytest
 from outside import ANYTHING_SERVES
+from short import few, wait_for, words
+from waiting import PATIENCE, until
 
 from reverie.device_runtime.bundle.preprocess import find_images
+from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.frames import frame_store
 from reverie.device_runtime.frames.gate import Gate
 from reverie.device_runtime.home import store
 
-pytestmark = pytest.mark.usefixtures("anything_serves")
+pytestmark = pytest.mark.usefixtures("anything_serves", "few_steps")
 
 HURRY = ("--max-minutes", "0.00001")
 
@@ -213,16 +216,17 @@ def test_frames_that_were_added_before_an_interruption_stay(reverie, home, own_f
     assert listed(reverie, home)["labels"]["bag"]["stored"] == 3
 
 
-def test_frames_are_added_by_one_process_while_another_updates(reverie, home, own_frames, frames_folder):
-    run = f"{ANYTHING_SERVES}\nfrom reverie.tools.cli import main\nmain()"
-    command = [sys.executable, "-c", run, "update", "--home", home, "--frames", frames_folder, "--max-minutes", "0.1"]
+def test_frames_are_added_by_one_process_while_another_updates(reverie, home, own_frames, frames_folder, tmp_path):
+    added = tmp_path / "added"
+    run = f"{ANYTHING_SERVES}{words(few)}{words(wait_for, added)}\nfrom reverie.tools.cli import main\nmain()"
+    command = [sys.executable, "-c", run, "update", "--home", home, "--frames", frames_folder]
     updating = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
-    during = 0
-    while updating.poll() is None:
-        during += listed(reverie, home)["bytes"] > 0
-        for file in find_images(own_frames / "bag"):
-            assert reverie("add", "--home", home, "--label", "bag", file).code == 0
-    assert updating.returncode == 0
-    assert during
+    until(lambda: updating.poll() is not None or any(update.stage for update in transaction.look(home)[0]))
+    for file in find_images(own_frames / "bag"):
+        assert reverie("add", "--home", home, "--label", "bag", file).code == 0
+    assert updating.poll() is None
+    assert listed(reverie, home)["bytes"] > 0
+    added.touch()
+    assert updating.wait(PATIENCE) == 0
     assert store.current(home) == "0001"
     assert listed(reverie, home)["labels"]["bag"]["stored"] == 8

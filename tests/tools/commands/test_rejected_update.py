@@ -15,6 +15,8 @@ from reverie.device_runtime.config import PromotionConfig
 from reverie.device_runtime.home import store
 from reverie.device_runtime.promotion import decision
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 HURRY = ("--max-minutes", "0.00001")
 
 

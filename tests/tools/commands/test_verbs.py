@@ -15,7 +15,7 @@ from reverie.device_runtime.method.monitor import STAGES
 from reverie.tools.bench.frames import read_frames
 from reverie.tools.cli import VERBS
 
-pytestmark = pytest.mark.usefixtures("anything_serves")
+pytestmark = pytest.mark.usefixtures("anything_serves", "few_steps")
 
 
 @pytest.fixture(scope="module")

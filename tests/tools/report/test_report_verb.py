@@ -23,6 +23,8 @@ from reverie.device_runtime.home.pictures import picture_of_classes
 pytest.importorskip("matplotlib", reason="plots are made by the extra `report`")
 from reverie.tools.report.page import Shown, page
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 HURRY = ("--max-minutes", "0.00001")
 HOSTILE = '<script>alert("1")</script>&amp; \'$x_1$ %s {0}'
 

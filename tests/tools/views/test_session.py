@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import short
 from hypothesis import given
 from hypothesis import strategies as st
 from waiting import until
@@ -129,7 +130,11 @@ def test_a_frame_that_the_solver_cannot_take_is_told_in_words(at_camera, cat_cli
     until(lambda: "the solver takes 28x28" in session.snapshot.trouble)
 
 
-def test_what_is_learnt_beside_the_camera_is_taken_up_then_left_then_learnt_again_and_kept(at_camera, cat_clip, home):
+def test_what_is_learnt_beside_the_camera_is_taken_up_then_left_then_learnt_again_and_kept(
+    at_camera, cat_clip, home, monkeypatch, tmp_path
+):
+    seen_enough = tmp_path / "seen-enough"
+    short.shorten_beside_a_camera(short.enough, monkeypatch.setattr, seen_enough)
     session = at_camera(cat_clip, every=0, update_after=24, update_options=("--probation", "100000"))
     session.hold("cat", count=24)
     until(lambda: session.snapshot.update is not None)
@@ -138,9 +143,11 @@ def test_what_is_learnt_beside_the_camera_is_taken_up_then_left_then_learnt_agai
     while (now := session.snapshot).update.outcome is None:
         seen.add(now.moment.number)
         assert now.generation == "0000" or now.update.share == 1
+        if len(seen) > 20 and now.update.stage == "fine-tune":  # it predicted all the while
+            seen_enough.touch()
         time.sleep(0.02)
     assert now.update.outcome == "in service", now.update.says
-    assert len(seen) > 20  # it predicted all the while
+    assert seen_enough.exists()
     assert {"fine-tune", "retrain", "generative update"} <= now.update.losses.keys()
     assert now.update.result["report"]["classes"][0]["label"] == "cat"
     until(lambda: session.snapshot.generation == "0001")
@@ -154,10 +161,12 @@ def test_what_is_learnt_beside_the_camera_is_taken_up_then_left_then_learnt_agai
     until(lambda: session.snapshot.counts == {"cat": 24})
     assert store.current(home) == "0000"
 
+    seen_enough.unlink()
     session.start_update()
     until(lambda: session.snapshot.update.stage == "fine-tune")
     with pytest.raises(BusyError):
         session.purge("cat")
+    seen_enough.touch()
     until(lambda: session.snapshot.update.outcome is not None)
     assert session.snapshot.update.outcome == "in service", session.snapshot.update.says
     until(lambda: session.snapshot.generation == "0002")
