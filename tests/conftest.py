@@ -5,10 +5,13 @@ Every fixture here runs without torch. Fixtures of session scope are read by man
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
+import inspect
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +40,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reverie"))
 
 FORMAT_1 = Path(__file__).parents[1] / "models/format-1"
 
-pytest_plugins = ("running", "signed")
+pytest_plugins = ["running", "signed"]
 
 LENIENT = PromotionConfig(
     floor=0, gain=-1, label_noise=1, agreement_drop=1, canary_drop=1, collapse=0, latency_ratio=1e9
@@ -47,18 +50,40 @@ LENIENT = PromotionConfig(
 WORKSTATION = tuple(Path(__file__).parent / name for name in ("export", "architectures", "tools/bench/workstation"))
 """Tests that need torch. Without it these folders are left out."""
 
+SLOW = tuple(
+    Path(__file__).parent / name
+    for name in ("architectures", "crash", "guides", "privacy", "scenarios", "tools/bench/workstation")
+)
+"""Tests nearly all of which take longer than a second. Elsewhere those that do are marked."""
+
+ASKS = "pytest.importorskip("
+SKIPPED = re.compile(rf"^(\w+ = )?{re.escape(ASKS)}", re.MULTILINE)
+
 if importlib.util.find_spec("torch") is None:
     collect_ignore_glob = [f"{folder}/*" for folder in WORKSTATION]
 else:
     import torch
 
     torch.set_num_threads(1)
+    pytest_plugins.append("traces")
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if set(WORKSTATION) & set(item.path.parents):
+        if set(WORKSTATION) & set(item.path.parents) or asks_for_more_than_a_box_has(item):
             item.add_marker("workstation")
+        if set(SLOW) & set(item.path.parents):
+            item.add_marker("slow")
+
+
+def asks_for_more_than_a_box_has(item):
+    """Whether its file or the test itself is skipped where some package is missing."""
+    return bool(SKIPPED.search(source(item.module))) or ASKS in source(item.function)
+
+
+@functools.cache
+def source(of):
+    return inspect.getsource(of)
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import shutil
 
 import cv2
@@ -13,11 +11,9 @@ import pytest
 import torch
 from guide import Reader, blocks, commands, pictures
 from onnx import TensorProto, helper, numpy_helper
-from torch import nn
 
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.frames import frame_store
-from reverie.export.graphs import onnx_export
 from reverie.export.pretraining import pipeline, pretrained
 
 LARGE = """
@@ -77,25 +73,6 @@ def provider(workspace, monkeypatch):
     exec(LARGE, names)  # noqa: S102 (what has just been written)
     torch.save(names["Solver"]().state_dict(), workspace / "imagenet.pt")
     return workspace
-
-
-@pytest.fixture(autouse=True)
-def _traced_once(monkeypatch):
-    """A network that was traced is not traced again: two bundles of the same networks take the time of one."""
-    real, made = onnx_export.to_onnx, {}
-
-    def traced(module: nn.Module, example, *how):
-        said = hashlib.sha256(repr((type(module), str(module), how)).encode())
-        for name, tensor in [
-            *module.state_dict().items(),
-            *((name, torch.tensor(x.shape)) for name, x in example.items()),
-        ]:
-            said.update(name.encode() + tensor.numpy().tobytes())
-        if said.digest() not in made:
-            made[said.digest()] = real(module, example, *how)
-        return copy.deepcopy(made[said.digest()])
-
-    monkeypatch.setattr(onnx_export, "to_onnx", traced)
 
 
 @pytest.mark.usefixtures("few_steps", "anything_serves")
