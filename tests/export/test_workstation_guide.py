@@ -18,7 +18,7 @@ from torch import nn
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.frames import frame_store
 from reverie.export.graphs import onnx_export
-from reverie.export.pretraining import pretrained, pretraining
+from reverie.export.pretraining import pipeline, pretrained
 
 LARGE = """
 from torch import nn
@@ -67,7 +67,7 @@ def provider(workspace, monkeypatch, quick):
         monkeypatch.setitem(pretrained.REFERENCE, model, small)
         if at:
             monkeypatch.setitem(pretrained.REFERENCE_ON_FEATURES, model, small)
-    monkeypatch.setattr(pretraining, "RANGED", "small_reference:Generator")
+    monkeypatch.setattr(pipeline, "RANGED", "small_reference:Generator")
     pictures(workspace / "photos", ["cup", "box"], 12, colour=True)
     pictures(workspace / "new-frames", ["cup", "pen"], 6)
     shutil.copytree(workspace / "photos/cup", workspace / "some-photos")

@@ -13,15 +13,12 @@ import cv2
 import numpy as np
 import pytest
 from html_check import checked, embedded
-from judged import serves
 
 from reverie.device_runtime.bundle.preprocess import find_images, image_to_input, input_to_image
 from reverie.device_runtime.camera.images import read_image
-from reverie.device_runtime.changes import installation, transaction
-from reverie.device_runtime.config import PromotionConfig
+from reverie.device_runtime.changes import installation
 from reverie.device_runtime.home import store
 from reverie.device_runtime.home.pictures import picture_of_classes
-from reverie.device_runtime.promotion import decision
 
 pytest.importorskip("matplotlib", reason="plots are made by the extra `report`")
 from reverie.tools.report.page import Shown, page
@@ -30,11 +27,8 @@ HURRY = ("--max-minutes", "0.00001")
 HOSTILE = '<script>alert("1")</script>&amp; \'$x_1$ %s {0}'
 
 
-def learn(reverie, home, frames_folder, monkeypatch, *options):
-    lenient = PromotionConfig(0, -1, label_noise=1, agreement_drop=1, canary_drop=1, collapse=0, latency_ratio=1e9)
-    with monkeypatch.context() as patch:
-        patch.setattr(transaction, "decide", lambda figures, _: decision.decide(figures, lenient))
-        done = reverie("update", "--home", home, "--frames", frames_folder, *HURRY, *options)
+def learn(reverie, home, frames_folder, *options):
+    done = reverie("update", "--home", home, "--frames", frames_folder, *HURRY, *options)
     assert done.code == 0, done
 
 
@@ -77,11 +71,12 @@ def test_generation_0_shows_its_classes_and_how_it_remembers_them(report, home, 
     assert "What it learnt" not in parsed.text
 
 
+@pytest.mark.usefixtures("anything_serves")
 @pytest.mark.parametrize("form", ["default", "literal"])
 def test_an_update_is_told_with_plots_pictures_checks_cost_settings_and_history(
-    report, reverie, home, frames_folder, monkeypatch, form
+    report, reverie, home, frames_folder, form
 ):
-    learn(reverie, home, frames_folder, monkeypatch, *(["--literal"] if form == "literal" else []))
+    learn(reverie, home, frames_folder, *(["--literal"] if form == "literal" else []))
     text = report(home)
     parsed = checked(text)
     for heading in ("What it learnt", "Is it fit to serve?", "The generator", "Time and memory", "History"):
@@ -105,10 +100,11 @@ def test_a_rejected_generation_is_told_with_the_reasons(report, reverie, home, f
     assert len(embedded(text, "png")) == 1
 
 
-def test_no_frame_is_in_it_unless_it_is_asked_for(report, reverie, home, frames_folder, monkeypatch, models):
+@pytest.mark.usefixtures("anything_serves")
+def test_no_frame_is_in_it_unless_it_is_asked_for(report, reverie, home, frames_folder, models):
     how = models.manifest.preprocessing
     assert reverie("add", "--home", home, "--label", "cup", frames_folder / "bag").code == 0
-    learn(reverie, home, frames_folder, monkeypatch, "--keep-frames")
+    learn(reverie, home, frames_folder, "--keep-frames")
     files = find_images(frames_folder)
     shrunk = [input_to_image(image_to_input(read_image(file), how), how) for file in files]
     live = np.stack(shrunk).astype(float).reshape(len(files), -1)
@@ -207,7 +203,7 @@ def test_labels_without_held_out_frames_have_no_figures(shown):
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"classes": 3}', '{"classes": [{}], "stages": {}}', '"text"'])
 def test_a_damaged_report_is_told_in_one_line(reverie, home, updated, content, tmp_path):
-    store.add_generation(home, store.read_generation(home), updated.models, serves({"x": 1}))
+    store.add_generation(home, store.read_generation(home), updated.models, {"x": 1})
     (home / "generations/0001/report.json").write_text(content)
     done = reverie("report", "--home", home, "--output", tmp_path / "r.html")
     assert (done.code, len(done.err.splitlines())) == (1, 1), done
@@ -216,8 +212,9 @@ def test_a_damaged_report_is_told_in_one_line(reverie, home, updated, content, t
     assert not (tmp_path / "r.html").exists()
 
 
-def test_a_damaged_picture_is_told_in_one_line(reverie, home, frames_folder, monkeypatch, tmp_path):
-    learn(reverie, home, frames_folder, monkeypatch)
+@pytest.mark.usefixtures("anything_serves")
+def test_a_damaged_picture_is_told_in_one_line(reverie, home, frames_folder, tmp_path):
+    learn(reverie, home, frames_folder)
     (home / "generations/0001/synthesised.png").write_bytes(b"damaged")
     done = reverie("report", "--home", home, "--output", tmp_path / "r.html")
     assert (done.code, len(done.err.splitlines())) == (1, 1), done

@@ -18,8 +18,8 @@ from reverie.export.exporter import export_bundle
 from reverie.export.pretraining.pipeline import pretrain_arrays
 from reverie.export.pretraining.pretrained import load_networks, read_pretrained
 from reverie.export.pretraining.training import PretrainConfig
+from reverie.tools.bench.accuracy_command import GENERATORS as OFFERED
 from reverie.tools.bench.accuracy_start import GENERATORS
-from reverie.tools.commands.bench import GENERATORS as OFFERED
 
 FEW = FitConfig(batch=16, steps=3)
 
