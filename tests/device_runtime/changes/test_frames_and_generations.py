@@ -181,7 +181,7 @@ def test_an_update_whose_report_was_damaged_before_its_end_was_noted_still_ends(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(transaction, "_finish", cut)
+        patched.setattr(transaction, "finish", cut)
         with pytest.raises(KeyboardInterrupt):
             learn(home)
     (home / "generations/0001/report.json").write_text("{", encoding="utf-8")

@@ -241,8 +241,8 @@ def test_the_statistics_in_the_manifest_are_those_of_the_graph(on_features, make
     )
 
 
-def test_an_honest_update_on_features_is_fit_to_serve_with_its_generator(on_features, learnt, feature_frames):
-    figures = evaluate(on_features, learnt.models, feature_frames, UpdateConfig())
+def test_an_honest_update_on_features_is_fit_to_serve_with_its_generator(on_features, learnt):
+    figures = evaluate(on_features, learnt.models, learnt.compared)
     decision = decide(figures, PromotionConfig(latency_ratio=1e9))
     assert decision.promoted, decision.reasons
     assert decision.generator_promoted
