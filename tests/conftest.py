@@ -54,7 +54,13 @@ SLOW = tuple(
     Path(__file__).parent / name
     for name in ("architectures", "crash", "guides", "privacy", "scenarios", "tools/bench/workstation")
 )
-"""Tests nearly all of which take longer than a second. Elsewhere those that do are marked."""
+"""Tests nearly all of which take longer than a second."""
+
+LONG = {"driver", "exported", "few_steps", "pretrained", "quick", "terminal"}
+"""Fixtures with which a test lets an update run, exports or trains a network, or opens a browser or a terminal.
+
+These are slow, too; any other test that takes longer than a second is marked.
+"""
 
 ASKS = "pytest.importorskip("
 SKIPPED = re.compile(rf"^(\w+ = )?{re.escape(ASKS)}", re.MULTILINE)
@@ -72,7 +78,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if set(WORKSTATION) & set(item.path.parents) or asks_for_more_than_a_box_has(item):
             item.add_marker("workstation")
-        if set(SLOW) & set(item.path.parents):
+        if set(SLOW) & set(item.path.parents) or LONG & set(item.fixturenames):
             item.add_marker("slow")
 
 

@@ -47,6 +47,7 @@ def assert_shipped(bundle, images, labels):
     assert (bundle / CANARY).stat().st_size == record.size
 
 
+@pytest.mark.slow
 def test_canary_images_are_in_the_bundle_and_in_a_home(own, images, reverie):
     bundle = own.export(canary="canary")
     assert_shipped(bundle, images, ("box", "cup"))

@@ -19,6 +19,8 @@ from reverie.device_runtime.bundle.preprocess import Preprocessing
 from reverie.export.pretraining.pipeline import pretrain_arrays
 from reverie.export.pretraining.training import PretrainConfig
 
+pytestmark = pytest.mark.slow
+
 EXPORT = """
 import sys
 from pathlib import Path

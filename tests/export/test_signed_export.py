@@ -18,6 +18,8 @@ from reverie.device_runtime.errors import SignatureError
 from reverie.device_runtime.home import store
 from reverie.export.exporter import export_bundle
 
+pytestmark = pytest.mark.slow
+
 
 def silent(_):
     pass

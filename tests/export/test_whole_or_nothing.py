@@ -17,6 +17,8 @@ from reverie.device_runtime.bundle.manifest import MANIFEST
 from reverie.device_runtime.errors import ExportError
 from reverie.export.exporter import export_bundle
 
+pytestmark = pytest.mark.slow
+
 
 class OtherwiseWhenExported(nn.Module):
     """Computes something else while it is exported than when torch runs it."""

@@ -16,6 +16,8 @@ from reverie.device_runtime.changes import installation
 from reverie.device_runtime.frames import frame_store
 from reverie.export.pretraining import pipeline, pretrained
 
+pytestmark = pytest.mark.slow
+
 LARGE = """
 from torch import nn
 

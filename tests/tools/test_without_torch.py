@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 WORKSTATION = ("torch", "onnx", "onnxscript", "sympy", "h5py", "safetensors", "cerberus")
 
 EVERY_MODULE = """

@@ -9,10 +9,13 @@ from contextlib import closing
 from pathlib import Path
 
 import cv2
+import pytest
 from mjpeg import MjpegServer
 
 from reverie.device_runtime.camera.camera import Camera
 from reverie.device_runtime.camera.video_source import Wanted
+
+pytestmark = pytest.mark.slow
 
 SECONDS = float(os.environ.get("REVERIE_CAMERA_SECONDS", "6"))
 PHOTO = Path(__file__).parents[2] / "photos/coffee.jpg"

@@ -13,6 +13,8 @@ from waiting import until
 
 from reverie.device_runtime.camera.camera import Camera
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def rtsp_server(tmp_path):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from reverie.tools.bench.accuracy_start import apart
 from reverie.tools.bench.speed.frames import measure_frames
+
+pytestmark = pytest.mark.slow
 
 
 def test_ten_times_as_many_frames_take_no_more_memory(repository):

@@ -14,6 +14,8 @@ from reverie.device_runtime.method.labelled import Frames
 from reverie.device_runtime.method.monitor import STAGES, Monitor
 from reverie.device_runtime.method.update import run_update
 
+pytestmark = pytest.mark.slow
+
 PARTS = ("solver", "generator", "discriminator")
 
 

@@ -20,6 +20,8 @@ from reverie.export.lowering.rules import RULES
 from reverie.export.pretraining.pretrained import load_networks, merge_own
 from reverie.export.solvers.trainable import select
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def normed():

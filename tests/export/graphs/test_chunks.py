@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 import torch
 from torch import nn
 from workstation_support import SLOTS, SMALL, TinyDiscriminator, TinySolver, example_networks, tiny_networks
@@ -12,6 +13,8 @@ from reverie.device_runtime.bundle.manifest import MODELS, SAMPLING, SEARCHES
 from reverie.export.exporter import export_bundle
 from reverie.export.graphs import graphs, onnx_export
 from reverie.export.graphs.chunks import FEWEST, MOST, chunk_rows
+
+pytestmark = pytest.mark.slow
 
 
 class Comparing(TinyDiscriminator):

@@ -8,6 +8,8 @@ import sys
 import pytest
 from workstation_support import TINY
 
+pytestmark = pytest.mark.slow
+
 PROBE = """
 import importlib, sys
 importlib.import_module(sys.argv[1])

@@ -13,6 +13,8 @@ from reverie.device_runtime.bundle.contents import training_parts
 from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.export.lowering.rules import RULES
 
+pytestmark = pytest.mark.slow
+
 torch.manual_seed(0)
 
 

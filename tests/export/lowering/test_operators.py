@@ -16,6 +16,8 @@ from reverie.device_runtime.errors import ExportError
 from reverie.export.exporter import export_bundle
 from reverie.export.lowering import operators
 
+pytestmark = pytest.mark.slow
+
 
 def one_line(error):
     return "\n" not in str(error)

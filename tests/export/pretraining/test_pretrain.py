@@ -20,6 +20,8 @@ from reverie.device_runtime.method.coordinates import principal_coordinates
 from reverie.export.pretraining.historical import find_historical, read_images
 from reverie.export.pretraining.training import PretrainConfig, accuracy, class_coverage, pretrain, split_validation
 
+pytestmark = pytest.mark.slow
+
 LABELS = ("bolt", "nut", "washer")
 
 

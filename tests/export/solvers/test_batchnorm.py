@@ -25,6 +25,8 @@ from reverie.export.exporter import export_bundle
 from reverie.export.graphs import graphs
 from reverie.export.solvers.batch_statistics import train_statistics
 
+pytestmark = pytest.mark.slow
+
 STEPS, BATCH = 12, 8
 
 

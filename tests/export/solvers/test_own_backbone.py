@@ -25,6 +25,8 @@ from reverie.export.solvers.backbone import cut_solver, feature_statistics
 from reverie.export.solvers.factories import load_weights
 from reverie.export.solvers.trainable import select
 
+pytestmark = pytest.mark.slow
+
 LABELS, NEW = ("bolt", "nut", "washer"), "screw"
 
 

@@ -28,10 +28,10 @@ from reverie.device_runtime.method.monitor import Monitor
 from reverie.device_runtime.method.replay import Examples
 from reverie.export.pretraining.pretrained import load_networks, read_pretrained
 
+pytestmark = pytest.mark.slow
 LABELS, STEPS, BATCH = ("bolt", "nut", "washer"), 8, 8
 PREPROCESS = """
-import cv2
-import numpy as np
+import cv2, numpy as np
 
 def preprocess(path):
     image = cv2.resize(cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB), (16, 16), interpolation=cv2.INTER_AREA)

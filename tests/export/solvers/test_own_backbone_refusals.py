@@ -13,6 +13,8 @@ import torch
 from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.engine.graph import Graph
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def given(workspace):

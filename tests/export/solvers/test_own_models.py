@@ -10,6 +10,8 @@ import torch
 from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.engine.graph import Graph
 
+pytestmark = pytest.mark.slow
+
 IMAGES = np.random.default_rng(0).normal(size=(6, 1, 8, 8)).astype(np.float32)
 NOISE = np.random.default_rng(1).normal(size=(6, 5)).astype(np.float32)
 KNOWN_CODES = np.eye(7, dtype=np.float32)[[0, 1, 2, 0, 1, 2]]

@@ -107,6 +107,7 @@ def test_a_preprocessing_that_is_not_the_providers_is_refused_in_one_line(photos
 OPTIONS = ["--size", "16,16", "--resize", "20", "--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"]
 
 
+@pytest.mark.slow
 def test_what_is_stated_to_pretrain_is_in_the_bundle_with_how_far_it_is_from_the_providers_own(
     workspace, reverie, photos
 ):

@@ -36,6 +36,8 @@ from reverie.export.graphs import graphs
 from reverie.export.pretraining.networks import ReferenceSolver
 from reverie.export.solvers.trainable import select
 
+pytestmark = pytest.mark.slow
+
 IMAGES = torch.zeros(2, 1, 28, 28)
 
 

@@ -18,6 +18,8 @@ from waiting import PATIENCE, stored, until
 
 from reverie.device_runtime.changes import transaction
 
+pytestmark = pytest.mark.slow
+
 
 def test_as_many_frames_as_were_wanted_are_kept_and_counted(reverie, home, cat_clip):
     done = reverie(

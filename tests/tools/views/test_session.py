@@ -130,6 +130,7 @@ def test_a_frame_that_the_solver_cannot_take_is_told_in_words(at_camera, cat_cli
     until(lambda: "the solver takes 28x28" in session.snapshot.trouble)
 
 
+@pytest.mark.slow
 def test_what_is_learnt_beside_the_camera_is_taken_up_then_left_then_learnt_again_and_kept(
     at_camera, cat_clip, home, monkeypatch, tmp_path
 ):

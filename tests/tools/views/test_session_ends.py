@@ -16,6 +16,8 @@ from reverie.tools.region import Region
 from reverie.tools.views import background
 from reverie.tools.views.background import BackgroundUpdate
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_update_that_cannot_begin_says_why_and_nothing_is_lost(session):
     session.hold("cat", count=2)

@@ -16,6 +16,8 @@ from waiting import PATIENCE, stored, until
 xdisplay = pytest.importorskip("Xlib.display")
 event = pytest.importorskip("Xlib.protocol.event")
 
+pytestmark = pytest.mark.slow
+
 NEEDED = ("Xvfb", "xdotool", "import")
 RUN = "from reverie.tools.cli import main; main()"
 
