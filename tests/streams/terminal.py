@@ -22,8 +22,8 @@ HOME = b"\x1b[H"
 class Terminal:
     """A command in a real terminal of so many columns and rows, and all that this has shown.
 
-    A view draws its next screen whether or not somebody looked at the last one: on a busy machine what is waited for
-    may have come and gone before the next look. So none is lost: all that were drawn since the last key are looked at.
+    What is read at a time may be several screens, more of them the busier the machine is: what is waited for may have
+    come and gone between the first and the last. So each of them is looked at that was drawn since the last key.
     """
 
     def __init__(self, *arguments, columns=100, lines=30, errors=None, **environment):
