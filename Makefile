@@ -12,6 +12,9 @@ STEP_BACK := nice -n 14
 # As many tests at a time as there are cores, as most tests keep to one; who is done takes over from who is not.
 PARALLEL := --numprocesses logical --dist worksteal
 
+# An editable install links files: one that comes or goes is seen once it was made again.
+FOLDERS := $(shell find device_runtime export tools -type d -not -name __pycache__)
+
 # Where the test of the window view finds an OpenCV that has windows; the headless one of the environment has none.
 WINDOWS := .opencv-window
 
@@ -53,19 +56,19 @@ check: workstation
 
 # The engine's wheel declares onnx, sympy and h5py, which training on a box never imports: it is installed alone.
 box: .venv/installed
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml $(FOLDERS)
 	$(PYTHON) -m venv .venv
 	$(BOX)/pip install --quiet --editable .
 	$(BOX)/pip install --quiet --no-deps "$(ENGINE)"
 	touch $@
 
 workstation: .venv-workstation/installed
-.venv-workstation/installed: pyproject.toml
+.venv-workstation/installed: pyproject.toml $(FOLDERS)
 	$(PYTHON) -m venv .venv-workstation
-	$(WORKSTATION)/pip install --quiet --editable ".[workstation,test]" --config-settings editable_mode=strict
+	$(WORKSTATION)/pip install --quiet --editable ".[workstation,test]"
 	touch $@
 
-$(WINDOWS): .venv-workstation/installed
+$(WINDOWS): | .venv-workstation/installed
 	$(WORKSTATION)/pip install --quiet --no-deps --target $@ \
 	  opencv-python==$$($(WORKSTATION)/python -c "from importlib.metadata import version as v; print(v('opencv-python-headless'))")
 	touch $@
