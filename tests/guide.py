@@ -16,7 +16,7 @@ NOT_RUN = {
     "make demo": "takes minutes; its parts are tested by tests/tools and tests/scenarios",
     "make test": "runs this",
     'pip install ".[workstation]"': INSTALLED,
-    "python3 -m venv reverie && . reverie/bin/activate": INSTALLED,
+    "python3 -m venv .venv-box && . .venv-box/bin/activate": INSTALLED,
     "pip install .": INSTALLED,
     "pip install --no-deps onnxruntime-training-cpu==1.19.2": INSTALLED,
     'pip install --no-warn-conflicts ".[report]"': INSTALLED,

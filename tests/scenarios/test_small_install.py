@@ -48,7 +48,7 @@ def box(repository, tmp_path_factory):
         if os.environ.get("CI") or not re.search("NewConnectionError|NameResolutionError", str(error)):
             raise
         pytest.skip("needs the network, to install from PyPI")
-    made = checkout / "reverie" / "bin"
+    made = checkout / ".venv-box" / "bin"
     # Python before 3.12 puts setuptools into every environment.
     run(made / "python", "-m", "pip", "uninstall", "--yes", "--quiet", "setuptools", folder=checkout)
     return made
