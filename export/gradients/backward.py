@@ -13,6 +13,9 @@ from reverie.export.lowering.lowering import CannotLowerError, Known, Site
 
 MICROSOFT = "com.microsoft"
 
+LARGEST = 2**31 - 1
+"""As an end of a Slice, all that there is."""
+
 Values = Sequence[str]
 """The gradient of each input of a node, "" where nobody wants it or none flows; trailing ones may be left out."""
 

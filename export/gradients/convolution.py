@@ -75,10 +75,10 @@ def _as_large(sides: Sizes, kernel: Sizes, strides: Sizes, dilations: Sizes, *, 
     return [*less, *more] if at_end else [*more, *less]
 
 
-def padded(site: Site, x: str, c: Convolution, axis: int) -> str:
+def padded(site: Site, x: str, c: Convolution, axis: int, *, channels_last: bool) -> str:
     """`x`, whose image begins at `axis`, with zeros around as far as the taps reach."""
     after = [max(reach - side - before, 0) for reach, side, before in zip(c.reach, c.sides, c.before, strict=True)]
-    ahead, behind = [0] * axis, [0] * (2 - axis)
+    ahead, behind = [0] * axis, [0] * channels_last
     amounts = [*ahead, *c.before, *behind, *ahead, *after, *behind]
     return site.emit("Pad", x, np.array(amounts)) if any(amounts) else x
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from reverie.export.gradients.backward import Backward, GradientRule, Values
+from reverie.export.gradients.backward import LARGEST, Backward, GradientRule, Values
 from reverie.export.lowering.lowering import CannotLowerError
 
 Selection = dict[int, np.ndarray]
 """Axis → which of its places were taken, in order."""
-
-LARGEST = 2**31 - 1
-"""What an end that means all is at least."""
 
 
 def reshape(site: Backward) -> Values:

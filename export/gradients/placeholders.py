@@ -11,7 +11,7 @@ import onnx
 
 from reverie.device_runtime.errors import ExportError
 from reverie.export.gradients.convolution import Convolution, convolution
-from reverie.export.gradients.kernel_gradients import bias_gradient, kernel_gradient
+from reverie.export.gradients.kernel_gradients import KernelGradient
 from reverie.export.lowering.lowering import Rule, Site, lower
 
 
@@ -27,10 +27,11 @@ def conv_grad(site: Site) -> tuple[str, ...]:
     gradient, x, weight = (site.input(i) for i in range(3))
     wanted = [*(bool(output) for output in site.node.output), False, False][:3]
     c = convolution(site, x, weight)
+    kernel = KernelGradient(site, gradient, x, c)
     return (
         _input_gradient(site, gradient, weight, c) if wanted[0] else "",
-        kernel_gradient(site, gradient, x, c) if wanted[1] else "",
-        bias_gradient(site, gradient, c) if wanted[2] else "",
+        kernel.weights() if wanted[1] else "",
+        kernel.bias() if wanted[2] else "",
     )
 
 
