@@ -45,7 +45,7 @@ def test_the_probe_of_the_tests_above_sees_what_the_exporter_loads():
 def test_the_engine_runs_a_graph_without_loading_torch(exported):
     program = (
         "import sys, numpy as np; from pathlib import Path;"
-        "from reverie.device_runtime.engine.runtime import Graph;"
+        "from reverie.device_runtime.engine.graph import Graph;"
         "graph = Graph(Path(sys.argv[1]).read_bytes());"
         "out = graph.run({'input': np.zeros((1, 1, 8, 8), np.float32)});"
         "assert abs(out['probabilities'].sum() - 1) < 1e-5;"
