@@ -15,7 +15,7 @@ import onnx
 from reverie.device_runtime.errors import ExportError
 from reverie.export.gradients.backward import MICROSOFT, Backward, Values
 from reverie.export.gradients.table import RULES
-from reverie.export.lowering.lowering import CannotLowerError, Known
+from reverie.export.lowering.lowering import REARRANGING, CannotLowerError, Known, constants
 from reverie.export.lowering.operators import nodes_on_path, place
 
 
@@ -32,13 +32,23 @@ def _unknown(_site: Backward) -> Values:
     raise CannotLowerError("it has no rule")
 
 
+def _write_constants(graph: onnx.GraphProto) -> None:
+    """Put whole numbers that are made of constants down as such, where the inference of shapes looks for them."""
+    values = constants(graph)
+    for node in graph.node:
+        if node.op_type in REARRANGING and node.output[0] in values:
+            value = onnx.numpy_helper.from_array(values[node.output[0]])
+            node.CopyFrom(onnx.helper.make_node("Constant", [], node.output, node.name, value=value))
+
+
 class _Reverse:
     """Gradients as far as they are known, while the nodes are passed from the last to the first."""
 
     def __init__(self, model: onnx.ModelProto, wanted: Collection[str]) -> None:
         self.model = model
         self.wanted = wanted
-        inferred = onnx.shape_inference.infer_shapes(model)
+        _write_constants(model.graph)
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
         del model.graph.value_info[:]
         model.graph.value_info.extend(inferred.graph.value_info)
         self.known = Known(model)
