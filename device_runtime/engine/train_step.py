@@ -14,8 +14,11 @@ from reverie.device_runtime.engine.chunks import inputs_by_row, joined, on_all_c
 from reverie.device_runtime.engine.runtime import THREADS, open_session, run, session_options
 from reverie.device_runtime.errors import EngineError, TrainingError
 
+GRADIENT = "_grad"
+"""After the name of a parameter, in a training graph: its gradient, an output."""
+
 BUFFER, ACCUMULATED, RESET = "_grad.accumulation.buffer", "_grad.accumulation.out", "lazy_reset_grad"
-"""Names in training graphs: of a parameter's gradient, that it was written, and whether it is written or added to."""
+"""Names in the training graphs of older bundles: of what a gradient is written to, that it was, and not added."""
 
 
 class TrainStep:
@@ -43,8 +46,13 @@ class TrainStep:
         check_model(model, f"{TRAINING_PARTS[0]} of {name}")
         self._session = open_session(model, session_options(1 if chunk else THREADS))
         inputs = {i.name: i for i in self._session.get_inputs()}
-        self._trained = tuple(n.removesuffix(BUFFER) for n in inputs if n.endswith(BUFFER))
-        self._outputs = tuple(o.name for o in self._session.get_outputs() if not o.name.endswith(ACCUMULATED))
+        outputs = [o.name for o in self._session.get_outputs()]
+        self._written = RESET in inputs
+        """Whether the graph writes gradients to what it is fed, as in older bundles."""
+        self._trained = tuple(n for n in inputs if n + GRADIENT in outputs)
+        if self._written:
+            self._trained = tuple(n.removesuffix(BUFFER) for n in inputs if n.endswith(BUFFER))
+        self._outputs = tuple(n for n in outputs if not n.endswith((GRADIENT, ACCUMULATED)))
         self._rows = inputs_by_row(self._session)
         self._fed = tuple(n for n in inputs if n not in {*self._trained, RESET} and not n.endswith(BUFFER))
         missing = [n for n in self._trained if n not in weights]
@@ -101,11 +109,16 @@ class TrainStep:
         return outputs, total
 
     def _run_rows(self, feeds: Mapping[str, np.ndarray], gradient: np.ndarray) -> dict[str, np.ndarray]:
-        """Outputs for `feeds`; the graph writes into `gradient`, which it is fed."""
-        buffers = {name + BUFFER: view for name, view in _views(gradient, self._places).items()}
-        fed = {**feeds, **self._views, **buffers, RESET: np.ones(1, np.bool_)}
-        names = [*self._outputs, *(name + ACCUMULATED for name in self._trained)]
-        return dict(zip(self._outputs, run(self._session, names, fed), strict=False))
+        """Outputs for `feeds`; the gradient is written into `gradient`."""
+        views, fed = _views(gradient, self._places), {**feeds, **self._views}
+        if self._written:
+            fed |= {name + BUFFER: view for name, view in views.items()} | {RESET: np.ones(1, np.bool_)}
+        end = ACCUMULATED if self._written else GRADIENT
+        results = run(self._session, [*self._outputs, *(name + end for name in self._trained)], fed)
+        if not self._written:
+            for view, result in zip(views.values(), results[len(self._outputs) :], strict=True):
+                view[...] = result
+        return dict(zip(self._outputs, results, strict=False))
 
     def weights(self) -> Weights:
         """Copies of all trained parameters."""

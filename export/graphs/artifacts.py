@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import onnx
-from onnxruntime.capi import _pybind_state as ort
 from onnxruntime.training import artifacts, onnxblock
 
 from reverie.device_runtime.bundle.manifest import TRAINING_PARTS, TensorRecord
 from reverie.device_runtime.errors import ExportError
-from reverie.export.graphs.onnx_export import IR_VERSION, strip_metadata
+from reverie.export.gradients.reverse import add_gradients
+from reverie.export.graphs.onnx_export import IR_VERSION, strip_metadata, weights_to_inputs
 from reverie.export.graphs.quiet import quiet_stderr
 from reverie.export.rewriting import rewriting
 
@@ -19,17 +19,31 @@ from reverie.export.rewriting import rewriting
 def write_training(model: onnx.ModelProto, trainable: Sequence[str], betas: tuple[float, float], folder: Path) -> None:
     """Write training_model.onnx, eval_model.onnx, optimizer_model.onnx (AdamW) and checkpoint into `folder`.
 
-    The training model is written in all its forms, see `rewriting`. The first output of `model` is the loss; its
-    initializers `trainable` are trained, the others stay constant.
+    The training model is written in all its forms, see `rewriting`; it takes the parameters as inputs and gives their
+    gradients as outputs. The first output of `model` is the loss; its initializers `trainable` are trained, the others
+    stay constant.
     """
     folder.mkdir(parents=True)
     graph_constants_inline(model, trainable)
     rewriting.prepare(model)
-    strip_metadata(model)
+    _write_for_training_api(model, trainable, betas, folder)
+    weights_to_inputs(model, trainable)
+    give_gradients(model, trainable)
+    for name, form in rewriting.forms(model, TRAINING_PARTS[0]).items():
+        _write(form, folder / name)
+
+
+def _write_for_training_api(
+    model: onnx.ModelProto, trainable: Sequence[str], betas: tuple[float, float], folder: Path
+) -> None:
+    """What onnxruntime's own API for training wants to find; `model` stays as it is."""
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    strip_metadata(copied)
     try:
         with quiet_stderr():
             artifacts.generate_artifacts(
-                model,
+                copied,
                 requires_grad=list(trainable),
                 loss=None,
                 # The epsilon of torch's Adam, so that steps compare with torch's.
@@ -37,21 +51,19 @@ def write_training(model: onnx.ModelProto, trainable: Sequence[str], betas: tupl
                 artifact_directory=folder,
             )
     except Exception as error:
-        raise _no_gradient(folder.name, error) from error
+        reason = str(error).strip().splitlines()[-1]
+        raise ExportError(f"onnxruntime-training builds no gradient graph for {folder.name}: {reason}") from error
     for path in folder.glob("*.onnx"):
         written = onnx.load(path)
         written.ir_version = IR_VERSION
         if path.name == "optimizer_model.onnx":
             _optimize_as_torch(written)
-        forms = rewriting.forms(written, path.name) if path.name == TRAINING_PARTS[0] else {path.name: written}
-        for name, form in forms.items():
-            strip_metadata(form)
-            (folder / name).write_bytes(form.SerializeToString(deterministic=True))
+        _write(written, path)
 
 
-def _no_gradient(artifact: str, error: Exception) -> ExportError:
-    reason = str(error).strip().splitlines()[-1]
-    return ExportError(f"onnxruntime-training builds no gradient graph for {artifact}: {reason}")
+def _write(model: onnx.ModelProto, path: Path) -> None:
+    strip_metadata(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _optimize_as_torch(optimizer: onnx.ModelProto) -> None:
@@ -77,23 +89,17 @@ def graph_constants_inline(model: onnx.ModelProto, keep: Sequence[str]) -> None:
 def input_gradient(model: onnx.ModelProto, wanted: str) -> onnx.ModelProto:
     """`model` with one more output, `<wanted>_grad`: the gradient of its first output for the input `wanted`."""
     rewriting.prepare(model)
-    strip_metadata(model)
-    loss = model.graph.output[0].name
-    try:
-        with quiet_stderr():
-            builder = ort.GradientGraphBuilder(model.SerializeToString(), {loss}, {wanted}, loss, ort.SessionOptions())
-            builder.build()
-    except Exception as error:
-        raise _no_gradient("synthesis", error) from error
-    gradient: onnx.ModelProto = onnx.load_from_string(builder.get_model())
-    name = f"{wanted}_grad"
-    if name not in {output.name for output in gradient.graph.output}:
-        shape = next(i for i in gradient.graph.input if i.name == wanted)
-        output = gradient.graph.output.add()
-        output.CopyFrom(shape)
-        output.name = name
-    gradient.ir_version = IR_VERSION
-    return gradient
+    give_gradients(model, [wanted])
+    return model
+
+
+def give_gradients(model: onnx.ModelProto, wanted: Collection[str]) -> None:
+    """Let `model` give the gradients of its first output for the inputs `wanted`, each under the name it has there."""
+    inputs = {value.name: value for value in model.graph.input}
+    for name, gradient in add_gradients(model, wanted).items():
+        output = model.graph.output.add()
+        output.CopyFrom(inputs[name])
+        output.name = gradient
 
 
 def tensor_places(model: bytes, names: Sequence[str]) -> dict[str, TensorRecord]:

@@ -55,7 +55,7 @@ class Known:
                 self.consumers.setdefault(name, []).append(node)
 
 
-REARRANGING = frozenset(("Cast", "Concat", "Reshape", "Squeeze", "Unsqueeze"))
+REARRANGING = frozenset(("Add", "Cast", "Concat", "Range", "Reshape", "Squeeze", "Sub", "Unsqueeze"))
 """What torch puts between a Constant and the node that takes it as axes, steps or sizes."""
 
 

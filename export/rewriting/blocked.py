@@ -30,8 +30,13 @@ def blocked(model: onnx.ModelProto, block: int) -> onnx.ModelProto:
     rules = BlockedConvolution(block).rules() | BlockedPooling(block).rules()
     lower(result, rules, f"blocked{block}", known)
     same = _without_identities(result.graph)
-    shapes = known.shapes | {name: known.shapes[output] for output, name in same.items() if output in known.shapes}
+    renamed = {name: output for output, name in same.items() if output in known.shapes}
+    shapes = known.shapes | {name: known.shapes[output] for name, output in renamed.items()}
     _Layouts(result.graph, shapes).carry_on()
+    # No inference of shapes knows the blocked operators, and rules that follow ask for those of images.
+    result.graph.value_info.extend(
+        onnx.helper.make_tensor_value_info(name, known.types[output], shapes[name]) for name, output in renamed.items()
+    )
     if DOMAIN not in {opset.domain for opset in result.opset_import}:
         result.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
     return result

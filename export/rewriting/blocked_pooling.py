@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
+from reverie.export.gradients.elementwise import STEEP
 from reverie.export.lowering.lowering import CannotLowerError, Rule, Site
 from reverie.export.rewriting.blocked_layout import plain, reordered, weave
-from reverie.export.rewriting.faster_rules import STEEP
 
 
 class BlockedPooling:

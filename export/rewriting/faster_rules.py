@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from reverie.export.gradients.elementwise import STEEP
 from reverie.export.lowering.lowering import Rule, Site
 
 Values = tuple[str, ...]
-
-STEEP = 3e38
-"""So steep that every positive float32 that is not denormal, times this, is at least 1."""
 
 WIDEST_WEAVE = 128
 """Length of rows up to which a product with a permutation is faster than moving the values one by one."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import onnx
 
 from reverie.device_runtime.bundle.manifest import blocked_form
+from reverie.export.gradients.placeholders import write_out
 from reverie.export.lowering.lowering import lower
 from reverie.export.rewriting.blocked import BLOCKS, blocked
 from reverie.export.rewriting.faster_rules import BEFORE_GRADIENT, RULES
@@ -24,6 +25,12 @@ def faster(model: onnx.ModelProto) -> None:
 
 
 def forms(model: onnx.ModelProto, path: str) -> dict[str, onnx.ModelProto]:
-    """`model`, rewritten in place, and its blocked forms, by the path in a bundle; `path` is the model's own."""
+    """`model`, rewritten in place, and its blocked forms, by the path in a bundle; `path` is the model's own.
+
+    Gradients of convolutions and poolings that the blocked layout has no form of are written in plain operators.
+    """
     faster(model)
-    return {path: model} | {blocked_form(path, block): blocked(model, block) for block in BLOCKS}
+    made = {path: model} | {blocked_form(path, block): blocked(model, block) for block in BLOCKS}
+    for form in made.values():
+        write_out(form)
+    return made

@@ -76,8 +76,9 @@ def run_as_if(model, feeds, block):
     class ReorderOutput(OpRun):
         op_domain = DOMAIN
 
-        def _run(self, x, channels):
-            return (to_plain(x, channels),)
+        def _run(self, x, channels, channels_last=None):
+            plain = to_plain(x, channels)
+            return (plain.transpose(0, 2, 3, 1) if channels_last else plain,)
 
     class Conv(OpRun):
         op_domain = DOMAIN
@@ -108,7 +109,13 @@ def run_as_if(model, feeds, block):
             slope = {None: 1.0, "Relu": 0.0, "LeakyRelu": (activation_params or [0])[0]}[activation]
             return (to_blocked(torch.where(y > 0, y, slope * y).numpy()),)
 
-    evaluator = ReferenceEvaluator(model, new_ops=[ReorderInput, ReorderOutput, Conv])
+    class FusedMatMul(OpRun):
+        op_domain = MICROSOFT
+
+        def _run(self, a, b, transA=None, transB=None):
+            return (np.matmul(a.swapaxes(-1, -2) if transA else a, b.swapaxes(-1, -2) if transB else b),)
+
+    evaluator = ReferenceEvaluator(model, new_ops=[ReorderInput, ReorderOutput, Conv, FusedMatMul])
     with np.errstate(over="ignore"):  # steep slopes, which are cut off
         outputs = evaluator.run(None, feeds)
     return dict(zip([output.name for output in model.graph.output], outputs, strict=True))

@@ -10,8 +10,10 @@ from onnx import helper
 from small_graphs import MICROSOFT, assert_same, drawn, graph_of, operators, run, run_as_if
 
 from reverie.device_runtime.engine.graph import block_size
+from reverie.export.graphs.artifacts import give_gradients
 from reverie.export.rewriting.blocked import BLOCKS, blocked
 from reverie.export.rewriting.blocked_layout import DOMAIN
+from reverie.export.rewriting.rewriting import forms as forms_of
 
 HERE = block_size()
 
@@ -204,3 +206,43 @@ def test_a_dilated_pooling_stays_as_it_is(dilation):
     node = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], strides=[2, 2], dilations=[dilation] * 2)
     for block in BLOCKS:
         assert operators(blocked(graph_of([node], {"x": (2, 48, 9, 9)}, ["y"]), block)) == {("", "MaxPool")}
+
+
+@pytest.mark.parametrize(
+    ("channels", "outputs", "attributes"),
+    [
+        (16, 32, {"pads": [1] * 4}),
+        (32, 16, {"pads": [1] * 4, "strides": [2, 2]}),
+        (1, 16, {"pads": [1] * 4}),
+        (16, 1, {"pads": [1] * 4}),
+        (32, 32, {"pads": [1] * 4, "group": 32}),
+        (16, 32, {"kernel_shape": [1, 1]}),
+    ],
+    ids=["several channels", "stride", "one channel", "one output", "depthwise", "1x1"],
+)
+def test_gradients_between_blocked_convolutions_are_the_same_in_every_layout(channels, outputs, attributes):
+    """The convolution stands between two others, so that its input and its gradient come from the blocked layout."""
+    group, kernel = attributes.get("group", 1), attributes.get("kernel_shape", [3, 3])
+    shapes = {
+        "x": (2, 3, 8, 8), "a": (channels, 3, 1, 1), "w": (outputs, channels // group, *kernel), "b": (outputs,),
+        "c": (16, outputs, 1, 1),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "a"], ["p"]),
+        helper.make_node("Conv", ["p", "w", "b"], ["q"], **attributes),
+        helper.make_node("Conv", ["q", "c"], ["r"]),
+        helper.make_node("Mul", ["r", "r"], ["s"]),
+        helper.make_node("ReduceSum", ["s"], ["loss"], keepdims=0),
+    ]
+    given = [helper.make_tensor_value_info(n, 1, ["N", *s[1:]] if n == "x" else s) for n, s in shapes.items()]
+    graph = helper.make_graph(nodes, "g", given, [helper.make_tensor_value_info("loss", 1, [])])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    give_gradients(model, ["a", "w", "b", "c"])
+    forms = forms_of(model, "m.onnx")
+    feeds = drawn(shapes)
+    expected = run(forms["m.onnx"], feeds)
+    for block in BLOCKS:
+        form = forms[f"m.blocked{block}.onnx"]
+        assert (MICROSOFT, "ConvGrad") not in operators(form)
+        ours = run(form, feeds) if block == HERE else run_as_if(form, feeds, block)
+        assert_same(ours, expected)
