@@ -19,7 +19,9 @@ import numpy as np
 
 from reverie.device_runtime.bundle.preprocess import Preprocessing
 
-FORMAT = 1
+FORMAT = 2
+"""Of a new bundle: its training graphs give gradients as outputs."""
+READABLE = (1, FORMAT)
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 BACKBONE = "backbone.onnx"

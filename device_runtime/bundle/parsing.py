@@ -17,6 +17,7 @@ from reverie.device_runtime.bundle.manifest import (
     MAX_TOTAL,
     MODELS,
     NAMED_BY_NONE,
+    READABLE,
     REQUIRED_FILES,
     SAMPLING,
     SEARCHES,
@@ -47,9 +48,9 @@ def read_json(text: str, where: Path) -> Manifest:
         version = values["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BundleError(f"{where} is no bundle manifest: export the bundle again") from None
-    if version != FORMAT:
+    if version not in READABLE:
         raise BundleError(
-            f"{where} has format {version!r}, this Reverie reads format {FORMAT}: "
+            f"{where} has format {version!r}, this Reverie reads format {READABLE[0]} to {FORMAT}: "
             "update Reverie or export the bundle again"
         )
     known = {f.name for f in dataclasses.fields(Manifest)} - {"unknown"}

@@ -86,8 +86,8 @@ def test_a_manifest_that_is_none_is_refused(box, content):
 
 
 def test_an_unknown_format_version_is_refused(box):
-    box.edit(box.bundle, format=2)
-    box.install_refused(says="has format 2, this Reverie reads format 1: update Reverie")
+    box.edit(box.bundle, format=3)
+    box.install_refused(says="has format 3, this Reverie reads format 1 to 2: update Reverie")
 
 
 def test_a_folder_that_is_empty_or_does_not_exist_is_no_bundle(box):
