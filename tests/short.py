@@ -51,7 +51,7 @@ def shorten(how: Shortened, patch: Callable[[Any, str, Any], None] = setattr) ->
 
 
 def shorten_beside_a_camera(
-    how: Shortened, patch: Callable[[Any, str, Any], None] = setattr, until: Path | None = None
+    how: Shortened, until: Path | None = None, patch: Callable[[Any, str, Any], None] = setattr
 ) -> None:
     """The same of updates started beside a camera; they stay in fine-tuning `until` a file is there."""
     from reverie.tools.own_process import SAFE

@@ -26,7 +26,7 @@ def recognised(reverie, home, clip, label):
 def test_two_things_are_captured_and_learnt_when_there_are_enough_frames_of_them(
     reverie, material, tmp_path, monkeypatch
 ):
-    shorten_beside_a_camera(enough, monkeypatch.setattr)
+    shorten_beside_a_camera(enough, patch=monkeypatch.setattr)
     home = tmp_path / "home"
     assert reverie("install", material.bundle, "--home", home).code == 0
     assert recognised(reverie, home, material.tested["cup"], "cup") == 0

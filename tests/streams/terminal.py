@@ -26,7 +26,8 @@ class Terminal:
     come and gone between the first and the last. So each of them is looked at that was drawn since the last key.
     """
 
-    def __init__(self, *arguments, columns=100, lines=30, errors=None, **environment):
+    def __init__(self, *arguments, columns=100, lines=30, errors=None, first="", **environment):
+        """`first` is code that runs before the command."""
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
         self._drawn = deque()
@@ -34,7 +35,7 @@ class Terminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.before = termios.tcgetattr(slave)
         self.slave = slave
-        run = "from reverie.tools.cli import main; main()"
+        run = first + "from reverie.tools.cli import main; main()"
         variables = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
         for name in ("COLUMNS", "LINES", "NO_COLOR"):
             variables.pop(name, None)

@@ -135,7 +135,7 @@ def test_what_is_learnt_beside_the_camera_is_taken_up_then_left_then_learnt_agai
     at_camera, cat_clip, home, monkeypatch, tmp_path
 ):
     seen_enough = tmp_path / "seen-enough"
-    short.shorten_beside_a_camera(short.enough, monkeypatch.setattr, seen_enough)
+    short.shorten_beside_a_camera(short.enough, seen_enough, monkeypatch.setattr)
     session = at_camera(cat_clip, every=0, update_after=24, update_options=("--probation", "100000"))
     session.hold("cat", count=24)
     until(lambda: session.snapshot.update is not None)

@@ -10,6 +10,7 @@ import cv2
 import pytest
 from clips import wander
 from mjpeg import MjpegServer
+from short import enough, shorten_beside_a_camera, words
 from waiting import PATIENCE, stored
 
 from reverie.device_runtime.changes import transaction
@@ -39,9 +40,9 @@ def frames(text, label):
     return int(found[1]) if found else 0
 
 
-def keeping(terminal, least):
+def keeping(terminal, least, **how):
     """A terminal in which a cat is kept again and again, once there are so many frames of it."""
-    shown = terminal("--label", "cat", "--every", "0.05")
+    shown = terminal("--label", "cat", "--every", "0.05", **how)
     shown.until(lambda text: "cat" in text and "%" in text)
     shown.type(" ")
     shown.until(lambda text: frames(text, "cat") >= least)
@@ -78,8 +79,8 @@ def test_classes_are_named_and_frames_are_kept_with_single_keys(terminal, home):
     assert "frames kept" in shown.text()
 
 
-def test_an_update_is_started_watched_and_interrupted_with_the_view(terminal, home):
-    shown = keeping(terminal, 10)
+def test_an_update_is_started_watched_and_interrupted_with_the_view(terminal, home, tmp_path):
+    shown = keeping(terminal, 10, first=words(shorten_beside_a_camera, enough, tmp_path / "never"))
     shown.type(" u")
     shown.until(lambda text: "Learning: fine-tune" in text and "left" in text and "loss" in text)
     shown.type("\x03")
