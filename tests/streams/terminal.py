@@ -42,7 +42,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-c", run, *map(str, arguments)],
             stdin=slave, stdout=slave, stderr=errors or slave, env=variables | environment, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),  # noqa: PLW1509 (Ctrl-C needs it)
+            preexec_fn=lambda: _as_a_terminal_starts_it(slave),  # noqa: PLW1509 (Ctrl-C needs it)
         )  # fmt: skip
         os.set_blocking(self.master, False)
 
@@ -104,3 +104,10 @@ class Terminal:
         self.process.wait()
         if self.master is not None:
             self.hang_up()
+
+
+def _as_a_terminal_starts_it(slave):
+    """Ctrl-C and a closed window are for it: what runs the tests in the background may have been told to ignore both."""
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    for name in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(name, signal.SIG_DFL)
