@@ -107,7 +107,7 @@ class Terminal:
 
 
 def _as_a_terminal_starts_it(slave):
-    """Ctrl-C and a closed window are for it: what runs the tests in the background may have been told to ignore both."""
+    """Ctrl-C and a closed window are for it, even where what runs the tests was told to ignore both."""
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
     for name in (signal.SIGINT, signal.SIGHUP):
         signal.signal(name, signal.SIG_DFL)
