@@ -103,7 +103,7 @@ def test_the_manifest_names_every_file_with_its_true_hash_and_all_artifacts_agre
     artifacts = {Path(name).parts[0] for name in manifest.files if ".blocked" not in name}  # forms of the others
     assert manifest.parity.keys() == artifacts
     assert all(0 <= figures["relative"] <= 1e-4 for figures in manifest.parity.values())
-    assert json.loads((folder / MANIFEST).read_text("utf-8"))["format"] == 1
+    assert json.loads((folder / MANIFEST).read_text("utf-8"))["format"] == 2
 
 
 class WithoutNoiseSize(TinyGenerator):

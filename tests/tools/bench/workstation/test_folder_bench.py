@@ -11,6 +11,7 @@ import own_backbones
 import pytest
 
 from reverie.device_runtime.errors import FramesError
+from reverie.tools.bench import accuracy_start
 from reverie.tools.bench.accuracy_start import OwnImages, begin_with_folder
 from reverie.tools.bench.protocols import product_tasks
 from reverie.tools.bench.results import Run, load_runs, save_runs
@@ -33,10 +34,17 @@ def pictures(workspace):
     return workspace / "pictures"
 
 
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Pretrain and export here, where tests share the traces of networks; one test shows that it is done apart."""
+    monkeypatch.setattr(accuracy_start, "apart", lambda work, *given: work(*given))
+
+
 def own(folder, solver="my_backbones:many", validation=False):
     return OwnImages(folder, validation, (16, 16), solver, None, "neck", 3, 2, {}, None)
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("validation", [False, True])
 def test_a_share_of_each_class_is_tested_and_never_learnt(pictures, tmp_path, validation):
     (tmp_path / "scratch").mkdir()
@@ -80,6 +88,7 @@ def test_product_is_learnt_on_a_folder_of_images_behind_a_backbone(pictures, rev
     assert set(default.coverage[-1]) == set(LABELS)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_grey_pictures_go_through_a_colour_backbone_if_that_is_stated(pictures, reverie):
     for file in pictures.rglob("*.png"):
         cv2.imwrite(str(file), cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
@@ -116,6 +125,7 @@ def test_other_images_or_options_are_another_measurement(pictures, reverie):
     assert "figures.json holds runs of pictures with other images or options" in finished.err
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_cache_gives_what_was_pretrained_to_the_same_options_alone(pictures, tmp_path):
     cache, asked = tmp_path / "cache", own(pictures)
 
