@@ -47,6 +47,9 @@ MAX_NUMBERS = 1 << 24
 MAX_TOTAL = 1 << 30
 """Bytes of all files of a bundle; one of them may have onnx_check.MAX_BYTES."""
 
+GRADIENT = "_grad"
+"""After the name of an input of a graph, the output that holds the gradient of the loss for it."""
+
 BATCH = "batch."
 """Before the name of a running statistic, the output of solver_train that holds the batch's own."""
 

@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from reverie.device_runtime.bundle.manifest import BETAS, TRAINING_PARTS, Weights
+from reverie.device_runtime.bundle.manifest import BETAS, GRADIENT, TRAINING_PARTS, Weights
 from reverie.device_runtime.bundle.onnx_check import check_model
 from reverie.device_runtime.engine.adamw import AdamW
 from reverie.device_runtime.engine.chunks import inputs_by_row, joined, on_all_cores, split_rows
 from reverie.device_runtime.engine.runtime import THREADS, open_session, run, session_options
 from reverie.device_runtime.errors import EngineError, TrainingError
-
-GRADIENT = "_grad"
-"""After the name of a parameter, in a training graph: its gradient, an output."""
 
 BUFFER, ACCUMULATED, RESET = "_grad.accumulation.buffer", "_grad.accumulation.out", "lazy_reset_grad"
 """Names in the training graphs of older bundles: of what a gradient is written to, that it was, and not added."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from reverie.device_runtime.bundle.manifest import GRADIENT
 from reverie.device_runtime.config import LOSSES, ReplayConfig, SynthesisConfig
 from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.method.models import Models, one_hot
@@ -155,7 +156,7 @@ def _search(
     loss, found = result["each"].copy(), (result["generated"] if source == "noise" else start).copy()
     losses = [float(loss.mean())]
     small_steps = np.zeros(len(start), np.int64)
-    gradient = result[f"{source}_grad"]
+    gradient = result[source + GRADIENT]
     while len(losses) <= config.steps and len(rows):
         value = value + adam.change(gradient)
         result = graph.run(fixed | by_row | {source: value})
@@ -164,7 +165,7 @@ def _search(
         loss[rows], found[rows] = result["each"], result["generated"] if source == "noise" else value
         losses.append(float(loss.mean()))
         going = np.flatnonzero(small_steps < 3)
-        gradient = result[f"{source}_grad"][going]
+        gradient = result[source + GRADIENT][going]
         if len(going) < len(rows):  # what has converged costs nothing any more
             adam.keep(going)
             rows, value, small_steps = rows[going], value[going], small_steps[going]

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import onnx
 
+from reverie.device_runtime.bundle.manifest import GRADIENT
 from reverie.device_runtime.errors import ExportError
 from reverie.export.gradients.backward import MICROSOFT, Backward, Values
 from reverie.export.gradients.table import RULES
@@ -115,7 +116,7 @@ class _Reverse:
         """The gradient of a wanted value under its own name."""
         site = self._site(onnx.NodeProto(), f"grad.{name}.result")
         gradient = self._gradient(name) or site.emit("ConstantOfShape", site.shape_of(name))
-        result = f"{name}_grad"
+        result = name + GRADIENT
         self.model.graph.node.extend(
             [*site.nodes, onnx.helper.make_node("Identity", [gradient], [result], name=result)]
         )

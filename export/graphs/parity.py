@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reverie.device_runtime.bundle.manifest import BATCH, Weights
+from reverie.device_runtime.bundle.manifest import BATCH, GRADIENT, Weights
 from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.errors import EngineError, ExportError, ReverieError, TrainingError, first_line
@@ -110,7 +110,7 @@ def input_gradient_difference(
     loss = module(**{**example, wanted: source})[0]
     loss.backward()
     gradient = source.grad if source.grad is not None else torch.zeros_like(source)
-    return compare(ours, {"loss": loss, f"{wanted}_grad": gradient})
+    return compare(ours, {"loss": loss, wanted + GRADIENT: gradient})
 
 
 def output_difference(graph: Graph, module: nn.Module, example: Mapping[str, Tensor]) -> Difference:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reverie.export.gradients.backward import MICROSOFT
 from reverie.export.lowering.lowering import CannotLowerError, Rule, Site
 from reverie.export.rewriting.blocked_layout import DOMAIN, plain, reordered, weave, whole_blocks
 
@@ -50,7 +51,7 @@ def weight_gradients(site: Site) -> tuple[str, ...]:
         return tuple("" for _ in wanted)
     attributes = {a.name: site.attribute(a.name) for a in site.node.attribute}
     inputs = [site.input(i) for i in range(3)]
-    return site.emit_several("ConvGrad", [False, *wanted], *inputs, domain="com.microsoft", **attributes)[1:]
+    return site.emit_several("ConvGrad", [False, *wanted], *inputs, domain=MICROSOFT, **attributes)[1:]
 
 
 class Part(NamedTuple):

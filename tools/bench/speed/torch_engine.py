@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reverie.device_runtime.bundle.manifest import BETAS, MODELS, Weights, as_injected
+from reverie.device_runtime.bundle.manifest import BETAS, GRADIENT, MODELS, Weights, as_injected
 from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.method.models import Models
@@ -100,7 +100,7 @@ class TorchGraph:
         given[self._wanted] = given[self._wanted].clone().requires_grad_()
         outputs = self._run(*given.values())
         (gradient,) = torch.autograd.grad(outputs[0], given[self._wanted])
-        return self._named(outputs) | {f"{self._wanted}_grad": gradient.numpy()}
+        return self._named(outputs) | {self._wanted + GRADIENT: gradient.numpy()}
 
     def _named(self, values: Any) -> dict[str, np.ndarray]:
         values = values if isinstance(values, tuple) else (values,)
