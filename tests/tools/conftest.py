@@ -41,12 +41,18 @@ def driver():
 
 
 @pytest.fixture
-def serve(home):
+def before():
+    """Code that servers run first; a test parametrizes it for shorter updates."""
+    return ""
+
+
+@pytest.fixture
+def serve(home, before):
     """Start the server of a home, and end it."""
     started = []
 
     def begin(*arguments, at=home):
-        started.append(Served("--home", at, *arguments))
+        started.append(Served("--home", at, *arguments, before=before))
         return started[-1]
 
     yield begin

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from short import enough, shorten_beside_a_camera, words
 
 from reverie.device_runtime.frames import frame_store
 from reverie.device_runtime.home import store
@@ -18,6 +19,7 @@ from selenium.webdriver.common.keys import Keys
 PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
 
 
+@pytest.mark.parametrize("before", [words(shorten_beside_a_camera, enough)], ids=["of few steps"])
 def test_a_thing_is_named_shown_learnt_and_left_again(page, home):
     page.name("cat")
     page.hold("cat", 3)

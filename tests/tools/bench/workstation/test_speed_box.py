@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from reverie.device_runtime.serving.predictor import Predictor
+from reverie.tools.bench.speed import box, run
 from reverie.tools.bench.speed.box import LIVE, cold_starts
 from reverie.tools.bench.speed.installed import folder_bytes, installed_bytes, with_requirements
 from reverie.tools.bench.speed.predict import FRAME, in_torch, write_box
@@ -46,7 +47,9 @@ def test_the_bytes_of_a_folder_are_those_of_all_its_files(tmp_path):
     assert folder_bytes(tmp_path) == 5
 
 
-def test_the_part_is_printed_and_written(reverie, tmp_path):
+def test_the_part_is_printed_and_written(reverie, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "apart", lambda work, *given: work(*given))  # to be told what follows
+    monkeypatch.setattr(box, "LIVE", LIVE[:1])  # each is exported in a process of its own, which takes long
     output = tmp_path / "speed.json"
     finished = reverie("bench", "speed", "--part", "box", "--cores", "1", "--repeats", "1", "--output", output)
     assert finished.code == 0, finished.err
