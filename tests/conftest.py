@@ -1,4 +1,4 @@
-"""What all tests share: the small bundle in models/format-1, homes and networks made from it, and the command line.
+"""What all tests share: the small bundle in models/format-2, homes and networks made from it, and the command line.
 
 Every fixture here runs without torch. Fixtures of session scope are read by many tests and must not be changed.
 """
@@ -38,7 +38,7 @@ settings.register_profile("reverie", deadline=None, max_examples=50, database=No
 settings.register_profile("search", deadline=None, max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reverie"))
 
-FORMAT_1 = Path(__file__).parents[1] / "models/format-1"
+SAMPLE = Path(__file__).parents[1] / "models/format-2"
 
 pytest_plugins = ["running", "signed"]
 
@@ -94,28 +94,28 @@ def source(of):
 
 @pytest.fixture(scope="session")
 def repository():
-    return FORMAT_1.parents[1]
+    return SAMPLE.parents[1]
 
 
 @pytest.fixture(scope="session")
 def bundle():
-    return FORMAT_1 / "bundle"
+    return SAMPLE / "bundle"
 
 
 @pytest.fixture(scope="session")
 def backbone_bundle():
     """The small bundle with a backbone; the frames and test images of the other go with it."""
-    return FORMAT_1.with_name("format-1-backbone") / "bundle"
+    return SAMPLE.with_name("format-2-backbone") / "bundle"
 
 
 @pytest.fixture(scope="session")
 def frames_folder():
-    return FORMAT_1 / "frames"
+    return SAMPLE / "frames"
 
 
 @pytest.fixture(scope="session")
 def test_folder():
-    return FORMAT_1 / "test"
+    return SAMPLE / "test"
 
 
 @pytest.fixture

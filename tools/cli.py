@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from reverie.device_runtime.engine.installed import require_processor
 from reverie.device_runtime.errors import ReverieError
 from reverie.device_runtime.redaction import redact
 
@@ -55,6 +56,7 @@ class Verbs(click.Group):
         del ctx
         if cmd_name not in VERBS:
             return None
+        require_processor()
         module = importlib.import_module(f"reverie.tools.commands.{cmd_name}")
         command: click.Command = module.command
         return command

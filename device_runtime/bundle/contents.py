@@ -12,7 +12,7 @@ import numpy as np
 from reverie.device_runtime.bundle.manifest import (
     MANIFEST,
     MAX_MANIFEST,
-    TRAINING_PARTS,
+    TRAINING,
     FileRecord,
     Manifest,
     TensorRecord,
@@ -71,16 +71,16 @@ def read_manifest(folder: Path, expected: str | None = None) -> Manifest:
     return parse_manifest(text, path)
 
 
-def read_training(folder: Path, manifest: Manifest, model: str, block: int) -> dict[str, bytes]:
-    """The training artifacts of `model` in a bundle folder, verified, in the form for `block`. Raises BundleError."""
-    paths = {part: manifest.form(f"{model}_train/{part}", block) for part in TRAINING_PARTS}
-    return {part: read_verified(folder, path, manifest.files[path]) for part, path in paths.items()}
+def read_training(folder: Path, manifest: Manifest, model: str, block: int) -> bytes:
+    """The training graph of `model` in a bundle folder, verified, in the form for `block`. Raises BundleError."""
+    path = manifest.form(f"{model}_train/{TRAINING}", block)
+    return read_verified(folder, path, manifest.files[path])
 
 
-def training_parts(folder: Path, block: int = 1) -> dict[str, bytes]:
-    """The training artifacts that lie in `folder`, which this process has written itself, in the form for `block`."""
-    forms = {part: folder / blocked_form(part, block) for part in TRAINING_PARTS}
-    return {part: (form if form.is_file() else folder / part).read_bytes() for part, form in forms.items()}
+def training_graph(folder: Path, block: int = 1) -> bytes:
+    """The training graph that lies in `folder`, which this process has written itself, in the form for `block`."""
+    form = folder / blocked_form(TRAINING, block)
+    return (form if form.is_file() else folder / TRAINING).read_bytes()
 
 
 def read_weights(model: bytes, tensors: Mapping[str, TensorRecord]) -> Weights:

@@ -7,7 +7,7 @@ subgraphs of operators that are not allowed, unknown operators, operator sets an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from reverie.device_runtime.bundle.onnx_operators import OPERATORS, OPSETS
@@ -52,19 +52,27 @@ class _Walk:
 
     data: bytes
     injected: Collection[str]
+    operators: Mapping[str, frozenset[str]]
     places: dict[str, Span] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     fields: int = 0
 
 
-def check_model(model: bytes, where: object = "a graph", injected: Collection[str] = ()) -> dict[str, Span]:
+def check_model(
+    model: bytes,
+    where: object = "a graph",
+    injected: Collection[str] = (),
+    operators: Mapping[str, frozenset[str]] = OPERATORS,
+) -> dict[str, Span]:
     """Raise BundleError unless `model` may go into a session; `injected` names initializers that come from memory.
+
+    `operators` are those that the engine at hand runs, see `Engine.operators`.
 
     Returns the name of each initializer of the graph whose data lies in the file as raw bytes, with first and last + 1.
     """
     if len(model) > MAX_BYTES:
         raise BundleError(f"{where} has {len(model)} bytes, more than the {MAX_BYTES >> 20} MB that a model may have")
-    walk = _Walk(model, injected)
+    walk = _Walk(model, injected, operators)
     try:
         _check(walk, "model", 0, len(model), depth=0)
     except ValueError as error:
@@ -110,8 +118,10 @@ def _check_values(walk: _Walk, kind: str, values: dict[str, Span]) -> None:
             raise ValueError(f"version {version} of the operator set {domain or 'ai.onnx'!r} is unknown")
     elif kind == "node":
         operator, domain = _text(walk, values, "op_type"), _text(walk, values, "domain")
+        name = f"{domain}.{operator}" if domain else operator
+        if operator not in walk.operators.get(domain, ()) and operator in OPERATORS.get(domain, ()):
+            raise ValueError(f"its operator {name!r} runs in onnxruntime-training-cpu alone, which is not installed")
         if operator not in OPERATORS.get(domain, ()):
-            name = f"{domain}.{operator}" if domain else operator
             raise ValueError(f"the operator {name!r} is not among those that may run")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 OPSETS = {
     "": range(7, 22),
     "ai.onnx": range(7, 22),
-    # The gradient builder declares these, whether or not it uses them.
+    # Training graphs of format 1 declare these, whether or not they use them.
     "ai.onnx.ml": range(1, 6),
     "ai.onnx.preview.training": range(1, 2),
     "ai.onnx.training": range(1, 2),
@@ -35,25 +35,33 @@ _STANDARD = """
     Tan Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Upsample Where Xor
     """
 
-_GRADIENTS = """
-    AveragePoolGrad GlobalAveragePoolGrad MaxPoolGrad
-    """
-"""Gradients that the builder puts into the standard operator set."""
+_BUILT_IN = "AveragePoolGrad GlobalAveragePoolGrad MaxPoolGrad"
+"""Gradients that onnxruntime-training puts into the standard operator set."""
 
 _TRAINING = """
-    AbsGrad AdamWOptimizer BroadcastGradientArgs ConcatTraining ConvGrad DivGrad FusedMatMul GatherElementsGrad
-    GatherGrad GatherNDGrad InPlaceAccumulator InPlaceAccumulatorV2 LeakyReluGrad LogSoftmaxGrad LogSoftmaxGrad_13
-    QuickGelu QuickGeluGrad ReduceSumTraining ReluGrad Scale SigmoidGrad SliceGrad SoftmaxGrad SoftmaxGrad_13
-    SplitTraining TanhGrad TransposeMatMul
+    AbsGrad AdamWOptimizer BroadcastGradientArgs ConcatTraining ConvGrad DivGrad GatherElementsGrad GatherGrad
+    GatherNDGrad InPlaceAccumulator InPlaceAccumulatorV2 LeakyReluGrad LogSoftmaxGrad LogSoftmaxGrad_13 QuickGeluGrad
+    ReduceSumTraining ReluGrad Scale SigmoidGrad SliceGrad SoftmaxGrad SoftmaxGrad_13 SplitTraining TanhGrad
     """
+"""Operators of onnxruntime-training alone, which the training graphs of format 1 hold."""
+
+_FUSED = "FusedMatMul QuickGelu TransposeMatMul"
 
 _BLOCKED = "Conv ReorderInput ReorderOutput"
 """Of the layout that the engine's fast kernels take."""
 
-OPERATORS = {
-    "": frozenset((_STANDARD + _GRADIENTS).split()),
-    "ai.onnx": frozenset((_STANDARD + _GRADIENTS).split()),
-    "com.microsoft": frozenset(_TRAINING.split()),
+PORTABLE = {
+    "": frozenset(_STANDARD.split()),
+    "ai.onnx": frozenset(_STANDARD.split()),
+    "com.microsoft": frozenset(_FUSED.split()),
     "com.microsoft.nchwc": frozenset(_BLOCKED.split()),
+}
+"""Operator set → operators that may run and that every onnxruntime has."""
+
+OPERATORS = {
+    **PORTABLE,
+    "": frozenset((_STANDARD + _BUILT_IN).split()),
+    "ai.onnx": frozenset((_STANDARD + _BUILT_IN).split()),
+    "com.microsoft": frozenset((_FUSED + _TRAINING).split()),
 }
 """Operator set → operators that may run."""

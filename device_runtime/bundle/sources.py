@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import stat
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from reverie.device_runtime.bundle.manifest import (
     Manifest,
 )
 from reverie.device_runtime.bundle.onnx_check import check_model
+from reverie.device_runtime.bundle.onnx_operators import OPERATORS
 from reverie.device_runtime.bundle.parsing import parse_manifest
 from reverie.device_runtime.errors import BundleError, SignatureError
 from reverie.device_runtime.files import read_file
@@ -128,10 +129,10 @@ class Accepted:
         return {MANIFEST: self.text} | ({} if self.signature is None else {SIGNATURE: self.signature})
 
 
-def accept(source: Source, key: bytes | None) -> Accepted:
+def accept(source: Source, key: bytes | None, operators: Mapping[str, frozenset[str]] = OPERATORS) -> Accepted:
     """Check all of a bundle: the signature, if a public `key` is given, every hash, every model.
 
-    One file at a time is in memory. Raises BundleError, SignatureError.
+    No model may hold others than `operators`. One file at a time is in memory. Raises BundleError, SignatureError.
     """
     text = source.read(MANIFEST, MAX_MANIFEST)
     if text is None:
@@ -144,7 +145,7 @@ def accept(source: Source, key: bytes | None) -> Accepted:
     manifest = parse_manifest(text, source.path / MANIFEST)
     source.require_only({*manifest.files, *NAMED_BY_NONE})
     for name, record in manifest.files.items():
-        check_part(manifest, name, read_part(source, name, record), source.path / name)
+        check_part(manifest, name, read_part(source, name, record), source.path / name, operators)
     return Accepted(manifest, text, signature)
 
 
@@ -157,11 +158,17 @@ def read_part(source: Source, name: str, record: FileRecord) -> bytes:
     return content
 
 
-def check_part(manifest: Manifest, name: str, content: bytes, where: Path) -> None:
+def check_part(
+    manifest: Manifest,
+    name: str,
+    content: bytes,
+    where: Path,
+    operators: Mapping[str, frozenset[str]] = OPERATORS,
+) -> None:
     """Refuse a model that may not run, or whose weights are not where the manifest says. Raises BundleError."""
     if not name.endswith(".onnx"):
         return
-    places = check_model(content, where, manifest.injected(name))
+    places = check_model(content, where, manifest.injected(name), operators)
     for tensor, record in manifest.tensors.get(name.removesuffix(".onnx"), {}).items():
         if places.get(tensor, (-1, -1)) != (record.offset, record.offset + record.bytes):
             raise BundleError(f"the weight {tensor} is not where the manifest says in {where}: export the bundle again")

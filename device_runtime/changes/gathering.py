@@ -18,6 +18,7 @@ from reverie.device_runtime.frames.selection import OnDemand, Selection, Shown, 
 from reverie.device_runtime.home import store
 from reverie.device_runtime.home.journal import Journal
 from reverie.device_runtime.method.labelled import extend_classes
+from reverie.device_runtime.method.models import require_trainable
 from reverie.device_runtime.method.monitor import Listener, Monitor
 
 LEFT = {intake.OVER_THE_CAP, intake.UNREADABLE}
@@ -35,7 +36,8 @@ def begin(
     """Look at the frames in `folder`, or at those that are stored, set aside what is not fit, and begin an update.
 
     Stored frames that it learns go when its result is in service, and so do those that had been set aside before;
-    `keep_frames` keeps both. Raises FramesError before anything is changed; StorageError, HomeError, UpdateError.
+    `keep_frames` keeps both. Raises FramesError or EngineError before anything is changed; StorageError,
+    HomeError, UpdateError.
     """
     frames = FrameStore(home, journal)
     before = frames.numbers_set_aside()
@@ -44,6 +46,7 @@ def begin(
     parent = store.read_generation(home)
     bundle = home / "bundles" / parent.bundle
     manifest = read_manifest(bundle, parent.bundle)
+    require_trainable(manifest)
     extend_classes(parent.classes, tuple(sorted({frame.label for frame in shown})), manifest.slots)
     solver = Graph(read_verified(home / "generations" / parent.name, "solver.onnx", parent.files["solver.onnx"]))
     monitor = Monitor(listener)

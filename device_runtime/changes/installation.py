@@ -10,6 +10,7 @@ from typing import Any
 from reverie.device_runtime.bundle import signing
 from reverie.device_runtime.bundle.manifest import MODELS
 from reverie.device_runtime.bundle.sources import Accepted, Source, accept, open_source, read_part
+from reverie.device_runtime.engine.installed import installed_engine
 from reverie.device_runtime.errors import HomeError
 from reverie.device_runtime.home import disk, journal, sealing
 from reverie.device_runtime.home.journal import Journal
@@ -34,7 +35,7 @@ def install(path: Path, home: Path, key: bytes | None = None, sealing_key: str |
     home = home.resolve()
     _require_unused(home)
     with open_source(path) as source:
-        accepted = accept(source, key)
+        accepted = accept(source, key, installed_engine().operators)
         generation = first_generation(accepted, "0000", None)
 
         def write_home() -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.changes.ending import collect, end, finish, is_decided
 from reverie.device_runtime.config import UpdateConfig
+from reverie.device_runtime.engine.installed import installed_engine
 from reverie.device_runtime.errors import (
     BusyError,
     FramesError,
@@ -37,7 +38,7 @@ from reverie.device_runtime.home.journal import FILE, Journal, Update
 from reverie.device_runtime.home.layout import UPDATE, locked, open_home
 from reverie.device_runtime.home.store import KEEP, Generation, Judgement
 from reverie.device_runtime.method.labelled import Frames, extend_classes
-from reverie.device_runtime.method.models import Models
+from reverie.device_runtime.method.models import Models, require_trainable
 from reverie.device_runtime.method.monitor import Listener, Monitor, StageRecord
 from reverie.device_runtime.method.rows import Rows, in_chunks
 from reverie.device_runtime.method.update import Updated, run_update
@@ -192,13 +193,15 @@ def audit_log(home: Path) -> list[Entry]:
 
 
 def _open(home: Path, journal: Journal, update: Update) -> UpdateConfig:
-    """The configuration of the update in progress, once that may go on. Raises UpdateError."""
+    """The configuration of the update in progress, once that may go on. Raises UpdateError, EngineError."""
     serving = store.current(home)
     if serving != update.parent:
         raise UpdateError(
             f"the update in progress began from generation {update.parent} but {serving} is in service: "
             f"drop it with reverie update --home {home} --restart"
         )
+    bundle = store.read_generation(home).bundle
+    require_trainable(read_manifest(home / "bundles" / bundle, bundle))
     where = f"in {update.stage} after step {update.step}" if update.stage else "at its start"
     if update.attempts >= ATTEMPTS:
         raise _give_up(home, journal, f"it failed {update.attempts} times {where}")
@@ -284,4 +287,4 @@ def _fingerprint(frames: Frames) -> str:
 
 
 def _version() -> str:
-    return importlib.metadata.version("reverie")
+    return f"{importlib.metadata.version('reverie')} on {installed_engine()}"

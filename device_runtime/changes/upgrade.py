@@ -12,6 +12,7 @@ from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.bundle.sources import Accepted, Source, accept, open_source, read_part
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.changes.transaction import REPORT_BYTES, changing
+from reverie.device_runtime.engine.installed import installed_engine
 from reverie.device_runtime.errors import BundleError, HomeError, SignatureError, StorageError
 from reverie.device_runtime.home import disk, store
 from reverie.device_runtime.home.journal import Journal
@@ -55,7 +56,7 @@ def upgrade(path: Path, home: Path, journal: Journal, key: bytes | None, consent
     journal.require_no_update("before you install another bundle")
     key = _key_that_counts(home, key)
     with open_source(path) as source:
-        accepted = accept(source, key)
+        accepted = accept(source, key, installed_engine().operators)
         serving = store.read_generation(home)
         _require_successor(home, path, accepted, serving, consent)
         sizes = [record.size for record in accepted.manifest.files.values()]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-import platform
 from collections.abc import Mapping
 
 import numpy as np
 
 from reverie.device_runtime.bundle.onnx_check import check_model
 from reverie.device_runtime.engine.chunks import inputs_by_row, joined, on_all_cores, split_rows
+from reverie.device_runtime.engine.installed import installed_engine
 from reverie.device_runtime.engine.runtime import THREADS, as_values, open_session, run, session_options
+from reverie.device_runtime.errors import EngineError
 
 
 class Graph:
@@ -24,7 +25,7 @@ class Graph:
         With `chunk`, a batch of more rows is computed in chunks of so many, each on one core; numbers that the graph
         gives for a whole batch are added up. Raises BundleError, EngineError.
         """
-        check_model(model, injected=injected or ())
+        check_model(model, injected=injected or (), operators=installed_engine().operators)
         options = session_options(1 if chunk else THREADS)
         if injected:
             values = as_values(injected)
@@ -48,10 +49,11 @@ class Graph:
 @functools.cache
 def block_size() -> int:
     """Channels in a block of the layout that the engine's fast kernels take on this processor; 1 where it has none."""
-    if platform.machine().lower() not in {"x86_64", "amd64"}:
-        return 1
     channels = np.arange(32, dtype=np.float32).reshape(1, 16, 1, 2)
-    (reordered,) = Graph(_REORDER).run({"x": channels}).values()
+    try:
+        (reordered,) = Graph(_REORDER).run({"x": channels}).values()
+    except EngineError:  # there are no such kernels in this build of the engine
+        return 1
     return int(np.flatnonzero(reordered == channels[0, 0, 0, 1])[0])  # after one block comes the next pixel
 
 

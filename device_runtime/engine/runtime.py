@@ -8,16 +8,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from reverie.device_runtime.engine.installed import TRAINING, installed_engine
 from reverie.device_runtime.errors import EngineError, first_line
 
 THREADS = max(1, len(os.sched_getaffinity(0)))
@@ -28,29 +27,24 @@ _M_ARENA_MAX = -8
 
 
 def _load_onnxruntime() -> Any:
-    """Import onnxruntime without torch.
-
-    `onnxruntime` imports `onnxruntime.training`, and that torch, for wrappers that nothing here uses. Empty modules in
-    their place let it load alone.
-    """
-    spec = importlib.util.find_spec("onnxruntime")
-    if spec is None or not spec.submodule_search_locations:
-        raise EngineError(
-            "onnxruntime-training is not installed: pip install --no-deps onnxruntime-training-cpu==1.19.2"
-        )
-    folder = Path(next(iter(spec.submodule_search_locations))) / "training"
-    if not folder.is_dir():
-        raise EngineError(
-            "onnxruntime is installed without training: "
-            "pip uninstall onnxruntime, then pip install --force-reinstall onnxruntime-training-cpu==1.19.2"
-        )
-    if "onnxruntime.training" not in sys.modules:
+    """Import onnxruntime, without what it would write or load besides."""
+    # On Linux, too, it writes to the user's cache and starts a thread unless this is set.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    engine = installed_engine()
+    if engine.name == TRAINING and "onnxruntime.training" not in sys.modules:
+        # It imports `onnxruntime.training`, and that torch, for wrappers that nothing here uses. Empty modules in their
+        # place let it load alone.
         package = ModuleType("onnxruntime.training")
-        package.__path__ = [str(folder)]
+        package.__path__ = [str(engine.folder / "training")]
         sys.modules["onnxruntime.training"] = package
-        # onnxruntime looks for ORTModule on import, and that would load torch where it is installed.
         sys.modules["onnxruntime.training.ortmodule"] = ModuleType("onnxruntime.training.ortmodule")
-    runtime = importlib.import_module("onnxruntime")
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise EngineError(
+            f"{engine.name} {engine.version} cannot be loaded ({first_line(error)}): "
+            f"pip install --force-reinstall {engine.name}"
+        ) from error
     runtime.set_default_logger_severity(3)
     # One heap for all threads and one arena for all sessions: what one leaves free, the next takes.
     with contextlib.suppress(OSError, AttributeError):  # another C library than glibc

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from reverie.device_runtime.bundle.manifest import BETAS, GRADIENT, TRAINING_PARTS, Weights
+from reverie.device_runtime.bundle.manifest import BETAS, GRADIENT, TRAINING, Weights
 from reverie.device_runtime.bundle.onnx_check import check_model
 from reverie.device_runtime.engine.adamw import AdamW
 from reverie.device_runtime.engine.chunks import inputs_by_row, joined, on_all_cores, split_rows
+from reverie.device_runtime.engine.installed import installed_engine
 from reverie.device_runtime.engine.runtime import THREADS, open_session, run, session_options
 from reverie.device_runtime.errors import EngineError, TrainingError
 
@@ -27,20 +28,19 @@ class TrainStep:
 
     def __init__(
         self,
-        parts: Mapping[str, bytes],
+        model: bytes,
         weights: Mapping[str, np.ndarray],
         name: str = "a network",
         betas: tuple[float, float] = BETAS["solver"],
         chunk: int | None = None,
     ) -> None:
-        """`parts` are the files in `TRAINING_PARTS`, `weights` the starting values of all trained parameters.
+        """`model` is a training graph, `weights` the starting values of all trained parameters.
 
         Without `chunk`, a batch stays whole, as networks need it whose rows depend on one another. Raises
         BundleError, EngineError.
         """
         self._name = name
-        model = parts[TRAINING_PARTS[0]]
-        check_model(model, f"{TRAINING_PARTS[0]} of {name}")
+        check_model(model, f"{TRAINING} of {name}", operators=installed_engine().operators)
         self._session = open_session(model, session_options(1 if chunk else THREADS))
         inputs = {i.name: i for i in self._session.get_inputs()}
         outputs = [o.name for o in self._session.get_outputs()]

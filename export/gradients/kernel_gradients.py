@@ -37,8 +37,8 @@ class KernelGradient:
         c = self.c
         if c.group > 1:
             return self._channel_by_channel if c.inputs == 1 and c.outputs == c.group else self._tap_by_tap
-        if c.inputs == 1:
-            return self._one_channel
+        if c.inputs < FEW and len(c.taps) > 1:
+            return self._in_columns
         if len(c.taps) == 1 and c.inputs <= math.prod(c.results):
             return self._image_by_image
         return self._shifted if c.outputs < FEW and {*c.strides} == {1} else self._tap_by_tap
@@ -49,7 +49,7 @@ class KernelGradient:
 
     def bias(self) -> str:
         """(O,), from the layout that the weights' gradient takes too."""
-        if self.form in {self._one_channel, self._channel_by_channel}:
+        if self.form in {self._in_columns, self._channel_by_channel}:
             return self._reshaped(self._added_up([self.gradient_last]), -1)
         if self.form == self._image_by_image:
             axes = np.array([0, *range(2, 2 + len(self.c.kernel))])
@@ -103,13 +103,14 @@ class KernelGradient:
         products = [site.emit("MatMul", rows, self._reshaped(part, *groups, -1, c.inputs)) for part in parts]
         return self._joined([site.emit("Unsqueeze", product, np.array([-1])) for product in products], -1)
 
-    def _one_channel(self) -> str:
-        """What the taps met of X (taps, N·M) times dY (N·M, O)."""
+    def _in_columns(self) -> str:
+        """What the taps met of X (taps·C, N·M) times dY (N·M, O), for few C."""
         c, site = self.c, self.site
-        image = padded(site, self._reshaped(self.x, 1, -1, *c.sides), c, 2, channels_last=False)
-        columns = self._reshaped(self._joined(met(site, image, c, 2), 0), len(c.taps), -1)
-        rows = self._reshaped(self.gradient_last, -1, c.outputs)
-        return site.emit("Transpose", site.emit("MatMul", columns, rows), perm=[1, 0])
+        first = self._reshaped(self.x, 1, -1, *c.sides) if c.inputs == 1 else self._channels_first(self.x)
+        image = padded(site, first, c, 2, channels_last=False)
+        columns = self._reshaped(self._joined(met(site, image, c, 2), 0), len(c.taps) * c.inputs, -1)
+        product = site.emit("MatMul", columns, self._reshaped(self.gradient_last, -1, c.outputs))
+        return site.emit("Transpose", self._reshaped(product, len(c.taps), c.inputs, c.outputs), perm=[2, 1, 0])
 
     def _image_by_image(self) -> str:
         """For each image dY (O, M) times X (C, M) transposed, and the sum; of one tap."""

@@ -65,6 +65,8 @@ def max_pool_grad(site: Site) -> tuple[str, ...]:
     usual = pooling.attribute("auto_pad", "NOTSET") == "NOTSET" and not pooling.attribute("ceil_mode", 0)
     if apart and usual:
         pads = pooling.attribute("pads", [0] * 2 * rank)
+        # Of a window of NaN there is no largest: its place may be one before the first, which must not end the run.
+        index = site.emit("Abs", index)
         return (site.emit("MaxUnpool", gradient, index, shape, kernel_shape=kernel, strides=strides, pads=pads),)
     flat = np.array([-1])
     size = site.emit("Reshape", site.emit("Size", pooling.input(0)), flat)

@@ -6,79 +6,36 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import onnx
-from onnxruntime.training import artifacts, onnxblock
 
-from reverie.device_runtime.bundle.manifest import TRAINING_PARTS, TensorRecord
+from reverie.device_runtime.bundle.manifest import TRAINING, TensorRecord
 from reverie.device_runtime.errors import ExportError
 from reverie.export.gradients.reverse import add_gradients
-from reverie.export.graphs.onnx_export import IR_VERSION, strip_metadata, weights_to_inputs
-from reverie.export.graphs.quiet import quiet_stderr
+from reverie.export.graphs.onnx_export import strip_metadata, weights_to_inputs
 from reverie.export.rewriting import rewriting
 
 
-def write_training(model: onnx.ModelProto, trainable: Sequence[str], betas: tuple[float, float], folder: Path) -> None:
-    """Write training_model.onnx, eval_model.onnx, optimizer_model.onnx (AdamW) and checkpoint into `folder`.
-
-    The training model is written in all its forms, see `rewriting`; it takes the parameters as inputs and gives their
-    gradients as outputs. The first output of `model` is the loss; its initializers `trainable` are trained, the others
-    stay constant.
-    """
-    folder.mkdir(parents=True)
+def prepare(model: onnx.ModelProto, trainable: Sequence[str]) -> None:
+    """Leave nothing but the initializers `trainable` to be trained, in operators whose gradients are fast."""
     graph_constants_inline(model, trainable)
     rewriting.prepare(model)
-    _write_for_training_api(model, trainable, betas, folder)
+
+
+def write_training(model: onnx.ModelProto, trainable: Sequence[str], folder: Path) -> None:
+    """Write what `prepare` made as the training graph of `folder`, in all its forms, see `rewriting`.
+
+    It takes the parameters as inputs and gives their gradients as outputs. The first output of `model` is the loss; its
+    initializers `trainable` are trained, the others stay constant.
+    """
+    folder.mkdir(parents=True)
     weights_to_inputs(model, trainable)
     give_gradients(model, trainable)
-    for name, form in rewriting.forms(model, TRAINING_PARTS[0]).items():
-        _write(form, folder / name)
-
-
-def _write_for_training_api(
-    model: onnx.ModelProto, trainable: Sequence[str], betas: tuple[float, float], folder: Path
-) -> None:
-    """What onnxruntime's own API for training wants to find; `model` stays as it is."""
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    strip_metadata(copied)
-    try:
-        with quiet_stderr():
-            artifacts.generate_artifacts(
-                copied,
-                requires_grad=list(trainable),
-                loss=None,
-                # The epsilon of torch's Adam, so that steps compare with torch's.
-                optimizer=onnxblock.optim.AdamW(betas=betas, eps=1e-8, weight_decay=0.0),
-                artifact_directory=folder,
-            )
-    except Exception as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ExportError(f"onnxruntime-training builds no gradient graph for {folder.name}: {reason}") from error
-    for path in folder.glob("*.onnx"):
-        written = onnx.load(path)
-        written.ir_version = IR_VERSION
-        if path.name == "optimizer_model.onnx":
-            _optimize_as_torch(written)
-        _write(written, path)
-
-
-def _write(model: onnx.ModelProto, path: Path) -> None:
-    strip_metadata(model)
-    path.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def _optimize_as_torch(optimizer: onnx.ModelProto) -> None:
-    """Let the one node of an AdamW graph add epsilon after the bias correction, as torch does (mode 0).
-
-    It and its output are renamed, because onnxblock numbers them from a counter of the whole process.
-    """
-    (node,) = optimizer.graph.node
-    next(attribute for attribute in node.attribute if attribute.name == "adam_mode").i = 0
-    node.name = node.op_type
-    node.output[0] = optimizer.graph.output[0].name = "updated"
+    for name, form in rewriting.forms(model, TRAINING).items():
+        strip_metadata(form)
+        (folder / name).write_bytes(form.SerializeToString(deterministic=True))
 
 
 def graph_constants_inline(model: onnx.ModelProto, keep: Sequence[str]) -> None:
-    """Turn initializers that are not trained into Constant nodes, so that they stay out of the checkpoint."""
+    """Turn initializers that are not trained into Constant nodes, so that nothing trains them."""
     for tensor in [t for t in model.graph.initializer if t.name not in keep]:
         node = onnx.helper.make_node("Constant", [], [tensor.name], name=f"constant.{tensor.name}", value=tensor)
         node.attribute[0].t.name = ""

@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stderr
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Drop what torch's exporter and onnxruntime's gradient builder print: hundreds of lines, or a whole graph."""
+    """Drop what torch's exporter and onnxruntime's builder of artifacts print: hundreds of lines, or a whole graph."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     sys.stderr.flush()

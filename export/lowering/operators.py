@@ -16,10 +16,13 @@ TRAINABLE = frozenset(
     (
         "Abs",
         "Add",
+        "Atan",
         "Cast",
         "Clip",
         "Concat",
         "Conv",
+        "Cos",
+        "CumSum",
         "Div",
         "Erf",
         "Exp",
@@ -41,11 +44,15 @@ TRAINABLE = frozenset(
         "Pad",
         "Pow",
         "Reciprocal",
+        "ReduceL2",
+        "ReduceMax",
         "ReduceMean",
+        "ReduceMin",
         "ReduceSum",
         "Relu",
         "Reshape",
         "Sigmoid",
+        "Sin",
         "Slice",
         "Softmax",
         "Split",
@@ -60,10 +67,9 @@ TRAINABLE = frozenset(
         "Where",
     )
 )
-"""Operators whose gradient onnxruntime-training 1.19.2 computes on the CPU, each compared with torch.
+"""Operators that have a rule in `gradients.table`, each compared with torch.
 
-AveragePool is not one: its gradient divides by zero where the batch size is free. Split is one only where all of its
-outputs are used, which its rule sees to, and Pad only with a constant.
+Split trains where all of its outputs are used, which its rule here sees to, and Pad with a constant.
 """
 
 WITHOUT_GRADIENT = frozenset(
@@ -86,7 +92,7 @@ WITHOUT_GRADIENT = frozenset(
         "Xor",
     )
 )
-"""Operators through which no gradient flows in torch either, and at which the gradient builder stops."""
+"""Operators through which no gradient flows in torch either."""
 
 
 def place(node: onnx.NodeProto) -> str:

@@ -53,23 +53,10 @@ def sequence_at(site: Site) -> Values:
     return (_slice(site, x, axis, int(edges[index]), int(edges[index + 1])),)
 
 
-def reduce_max(site: Site) -> Values:
-    """The mean of the values that equal the largest, whose gradient they share, as in torch."""
-    keep = bool(site.attribute("keepdims", 1))
-    axes = site.constant_input(1) if site.input(1) else np.arange(site.rank(site.input(0)))
-    return (_largest(site, axes, keep),)
-
-
 def global_max_pool(site: Site) -> Values:
-    """As ReduceMax over the axes after the channels."""
-    return (_largest(site, np.arange(2, site.rank(site.input(0))), keep=True),)
-
-
-def _largest(site: Site, axes: np.ndarray, keep: bool) -> str:
+    """ReduceMax over the axes after the channels."""
     x = site.input(0)
-    is_largest = site.emit("Cast", site.emit("Equal", x, site.emit("ReduceMax", x, axes)), to=onnx.TensorProto.FLOAT)
-    share = site.emit("Div", is_largest, site.emit("ReduceSum", is_largest, axes))
-    return site.emit("ReduceSum", site.emit("Mul", x, share), axes, keepdims=int(keep))
+    return (site.emit("ReduceMax", x, np.arange(2, site.rank(x))),)
 
 
 def average_pool(site: Site) -> Values:
@@ -221,7 +208,6 @@ SHAPE_RULES: dict[str, Rule] = {
     "DepthToSpace": depth_to_space,
     "GlobalMaxPool": global_max_pool,
     "Pad": pad,
-    "ReduceMax": reduce_max,
     "Resize": resize,
     "Slice": slice_forwards,
     "SpaceToDepth": space_to_depth,

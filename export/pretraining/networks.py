@@ -1,6 +1,6 @@
 """The reference networks: a small CNN solver, class-conditional generators and a discriminator.
 
-All are written with operators that onnxruntime-training differentiates, for any image shape (C, H, W); the generator
+All are written with operators that have a gradient on a box, for any image shape (C, H, W); the generator
 and discriminator of features for any shape. Images are float32 in [-1, 1], features have mean 0 and variance 1. A
 class code is a one-hot row over all class slots.
 """

@@ -17,10 +17,10 @@ from reverie.device_runtime.bundle.labels import check_labels
 from reverie.device_runtime.bundle.manifest import MODELS, Backbone
 from reverie.device_runtime.bundle.preprocess import Preprocessing
 from reverie.device_runtime.errors import ExportError
-from reverie.export.exporter import Networks
 from reverie.export.from_onnx.solver import BATCHES as FILE_BATCHES
 from reverie.export.from_onnx.solver import OnnxSolver, compare_with_file
 from reverie.export.graphs.parity import figures
+from reverie.export.networks import Networks
 from reverie.export.pretraining.training import Measured
 from reverie.export.solvers.backbone import cut_solver
 from reverie.export.solvers.batch_statistics import train_statistics, train_traced_statistics

@@ -1,14 +1,13 @@
 """Rules that write nodes of a gradient graph in operators that compute the same in less time, on any processor.
 
-What the engine runs element by element (its gradients of ReLU, its transposes that end in another axis) is written in
-operators that it runs in vectors. Each rule gives the same numbers, to rounding. What each gains: `docs/speed.md`.
+What the engine runs element by element (a leaky ReLU, transposes that end in another axis) is written in operators that
+it runs in vectors. Each rule gives the same numbers, to rounding. What each gains: `docs/speed.md`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from reverie.export.gradients.elementwise import STEEP
 from reverie.export.lowering.lowering import Rule, Site
 
 Values = tuple[str, ...]
@@ -37,41 +36,6 @@ def leaky_relu(site: Site) -> Values | None:
     if not 0 <= alpha <= 1 or (before is not None and before.op_type == "Conv" and site.known.uses[x] == 1):
         return None
     return (site.emit("Max", x, site.emit("Mul", x, alpha)),)
-
-
-def relu_grad(site: Site) -> Values:
-    """The incoming gradient times 1 where ReLU's output is positive, else 0."""
-    gradient, output = site.input(0), site.input(1)
-    return (site.emit("Mul", gradient, site.emit("HardSigmoid", output, alpha=STEEP, beta=0.0)),)
-
-
-def leaky_relu_grad(site: Site) -> Values | None:
-    """The incoming gradient times 1 where the output is positive, else α, for α between 0 and 1."""
-    gradient, output, alpha = site.input(0), site.input(1), site.attribute("alpha", 0.01)
-    if not 0 <= alpha <= 1:
-        return None
-    slope = site.emit("Clip", site.emit("Mul", output, STEEP), alpha, 1.0)
-    return (site.emit("Mul", gradient, slope),)
-
-
-def cast(site: Site) -> Values | None:
-    """Of where 0 ≤ x ≤ 6, the slope of ReLU6: 1 where its output y has y·(6 - y) > 0, else 0.
-
-    Where x is 0 or 6 this is 0, as in torch.
-    """
-    both = site.known.producers.get(site.input(0))
-    if both is None or both.op_type != "And":
-        return None
-    sides = {node.op_type: node for name in both.input if (node := site.known.producers.get(name)) is not None}
-    if sides.keys() != {"GreaterOrEqual", "LessOrEqual"}:
-        return None
-    lower, upper = sides["GreaterOrEqual"], sides["LessOrEqual"]
-    clips = [node for node in site.known.consumers[lower.input[0]] if node.op_type == "Clip"]
-    bounds = [site.known.constants.get(name) for name in (lower.input[1], upper.input[1])]
-    if lower.input[0] != upper.input[0] or bounds != [0, 6] or not clips:
-        return None
-    y = str(clips[0].output[0])
-    return (site.emit("HardSigmoid", site.emit("Mul", y, site.emit("Sub", 6.0, y)), alpha=STEEP, beta=0.0),)
 
 
 def transpose(site: Site) -> Values | None:
@@ -122,10 +86,7 @@ BEFORE_GRADIENT: dict[str, Rule] = {"MaxPool": max_pool}
 """Operator → its rule, for a graph whose gradient is not built yet."""
 
 RULES: dict[str, Rule] = {
-    "Cast": cast,
     "LeakyRelu": leaky_relu,
-    "LeakyReluGrad": leaky_relu_grad,
-    "ReluGrad": relu_grad,
     "Transpose": transpose,
 }
 """Operator → its rule, for any graph."""

@@ -9,13 +9,15 @@ from architectures import GENERATORS, SHAPE, SOLVERS
 from torch import nn
 from workstation_support import CLASSES, SLOTS, as_numpy, example, weights_of
 
-from reverie.device_runtime.bundle.contents import training_parts
+from reverie.device_runtime.bundle.contents import training_graph
 from reverie.device_runtime.bundle.manifest import BETAS
+from reverie.device_runtime.bundle.onnx_check import check_model
+from reverie.device_runtime.bundle.onnx_operators import PORTABLE
 from reverie.device_runtime.bundle.preprocess import Preprocessing
 from reverie.device_runtime.engine.train_step import TrainStep
-from reverie.export.exporter import Networks
 from reverie.export.graphs import artifacts, graphs, onnx_export
 from reverie.export.lowering import operators
+from reverie.export.networks import Networks
 from reverie.export.pretraining.networks import ReferenceDiscriminator, ReferenceGenerator, ReferenceSolver
 
 STEPS, BATCH, RATE = 20, 6, 1e-3
@@ -73,14 +75,17 @@ def test_twenty_steps_on_the_device_end_in_torchs_weights(architecture, tmp_path
     fed = {n: value for n, value in weights.items() if n not in own}
     onnx_export.weights_to_inputs(model, fed)
     folder = tmp_path / f"{name}_train"
-    artifacts.write_training(model, own, BETAS[name], folder)
+    artifacts.prepare(model, own)
+    artifacts.write_training(model, own, folder)
+    for form in folder.iterdir():  # whichever engine runs them here
+        check_model(form.read_bytes(), form.name, operators=PORTABLE)
 
     module = module.double().eval()
     start = {n: p.detach().clone() for n, p in module.named_parameters()}
 
     def twenty_steps(first_batch):
         """Weights after twenty steps on the device, and in torch."""
-        step = TrainStep(training_parts(folder), as_numpy(start), betas=BETAS[name])
+        step = TrainStep(training_graph(folder), as_numpy(start), betas=BETAS[name])
         module.load_state_dict(start, strict=False)
         parameters = [p for n, p in module.named_parameters() if n in own]
         optimizer = torch.optim.AdamW(parameters, lr=RATE, betas=BETAS[name], eps=1e-8, weight_decay=0)

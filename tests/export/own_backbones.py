@@ -57,7 +57,7 @@ class Around(Whole):
 
 class Arctangent(nn.Module):
     def forward(self, x):
-        return torch.atan(x)
+        return torch.asinh(x)
 
 
 class Untrainable(Whole):

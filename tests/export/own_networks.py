@@ -82,7 +82,7 @@ class Unused(Net):
 
 class Arctangent(nn.Module):
     def forward(self, x):
-        return torch.atan(x)
+        return torch.asinh(x)
 
 
 class Untrainable(Net):

@@ -10,6 +10,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from reverie.device_runtime.engine.graph import Graph
+from reverie.export.gradients.placeholders import write_out
 from reverie.export.rewriting.blocked_layout import DOMAIN
 
 MICROSOFT = "com.microsoft"
@@ -35,8 +36,10 @@ def drawn(inputs, seed=0):
 
 
 def run(model, feeds):
-    """Outputs on this machine's engine."""
-    return Graph(model.SerializeToString()).run(feeds)
+    """Outputs on this machine's engine, with the gradients that no rule has rewritten in plain operators."""
+    plain = copied(model)
+    write_out(plain)
+    return Graph(plain.SerializeToString()).run(feeds)
 
 
 def operators(model):

@@ -51,7 +51,7 @@ def test_a_graph_that_differs_from_torch_leaves_no_bundle_and_is_named(output):
 def test_a_failure_after_most_artifacts_are_made_leaves_no_bundle(output):
     """No parameter stands before this arctangent, so that only the generator's gradient would have to pass it."""
     reached = []
-    with pytest.raises(ExportError, match=r"Atan at solver\.front"):
+    with pytest.raises(ExportError, match=r"Asinh at solver\.front"):
         export_bundle(tiny_networks(TinySolver(nn.ReLU(), front=Arctangent())), output, reached.append)
     assert reached[-1] == "generator_train"
     assert_nothing_written(output)

@@ -13,8 +13,7 @@ from workstation_support import (
     weights_of,
 )
 
-from reverie.device_runtime.bundle.contents import training_parts
-from reverie.device_runtime.bundle.manifest import BETAS
+from reverie.device_runtime.bundle.contents import training_graph
 from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.export.graphs import artifacts, graphs, onnx_export
 from reverie.export.lowering import operators
@@ -42,13 +41,14 @@ def training_artifacts(solver, folder):
     types = {node.op_type for node in model.graph.node}
     operators.make_trainable(model, set(weights_of(module)))
     types |= {node.op_type for node in model.graph.node}
-    artifacts.write_training(model, list(weights_of(module)), BETAS["solver"], folder)
+    artifacts.prepare(model, list(weights_of(module)))
+    artifacts.write_training(model, list(weights_of(module)), folder)
     return module, networks, types
 
 
 def assert_trains_like_torch(solver, folder, floor=0.0):
     module, networks, types = training_artifacts(solver, folder)
-    step = TrainStep(training_parts(folder), weights_of(module))
+    step = TrainStep(training_graph(folder), weights_of(module))
     for count in BATCHES:
         feeds = example(module, networks, count, count)
         assert_agrees(

@@ -14,7 +14,7 @@ from torch import nn
 
 from reverie.device_runtime.bundle.manifest import Manifest
 from reverie.device_runtime.bundle.preprocess import Preprocessing, image_files
-from reverie.export.exporter import Networks
+from reverie.export.networks import Networks
 from reverie.export.pretraining.networks import ReferenceDiscriminator, ReferenceGenerator, ReferenceSolver
 
 SHAPES = [(1, 28, 28), (1, 14, 14), (3, 32, 32), (3, 21, 30)]

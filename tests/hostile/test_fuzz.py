@@ -22,7 +22,7 @@ from reverie.device_runtime.errors import BundleError, FramesError
 
 EXAMPLES = settings(max_examples=150, suppress_health_check=list(HealthCheck))
 WHERE = Path("manifest.json")
-BUNDLE = Path(__file__).parents[2] / "models/format-1/bundle"
+BUNDLE = Path(__file__).parents[2] / "models/format-2/bundle"
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
@@ -99,7 +99,7 @@ def zipped():
     """A zip with the bundle's manifest and smallest file: what matters is its structure."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as written:
-        for name in (MANIFEST, "solver_train/optimizer_model.onnx"):
+        for name in (MANIFEST, "solver_train/training_model.onnx"):
             written.writestr(zipfile.ZipInfo(name), (BUNDLE / name).read_bytes())
     return content.getvalue()
 
@@ -142,8 +142,8 @@ def test_any_bytes_in_a_zip(zipped, tmp_path_factory, bytes_changed, cut):
 
 
 MODELS = [
-    (BUNDLE / "solver_train/optimizer_model.onnx").read_bytes(),
-    (BUNDLE / "solver_train/eval_model.onnx").read_bytes(),
+    (BUNDLE / "solver_train/training_model.onnx").read_bytes(),
+    (BUNDLE / "synthesis_image.onnx").read_bytes(),
     wire.of(
         wire.field(5, wire.tensor()),
         wire.field(1, wire.node("Constant", wire.attribute(5, wire.tensor()))),

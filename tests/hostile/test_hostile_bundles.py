@@ -53,6 +53,10 @@ def in_place_of(name, make):
     return spoil
 
 
+def in_zeros(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
 def sparse(size):
     def make(path):
         with path.open("wb") as file:
@@ -110,9 +114,9 @@ BUNDLES = {
     "a manifest of a terabyte": (in_place_of(MANIFEST, sparse(1 << 40)), "more than the 16 MB"),
     "a signature that is none": (lambda folder: (folder / SIGNATURE).write_bytes(b"short"), "is no signature"),
     "a signature of a terabyte": (lambda folder: sparse(1 << 40)(folder / SIGNATURE), "is no signature"),
-    "an altered checkpoint": (
-        lambda folder: (folder / "solver_train/checkpoint").write_bytes(bytes(406_256)),
-        "checkpoint was altered",
+    "an altered training graph": (
+        lambda folder: in_zeros(folder / "solver_train/training_model.onnx"),
+        "training_model.onnx was altered",
     ),
 }
 

@@ -78,7 +78,7 @@ REFUSED = {
     "a million fields": (wire.model(graph(field(99, 1) * 1_000_001)), "more than 1,000,000 fields"),
     "180 MB of zeros": (bytes(180 << 20), NO_MODEL),
 }
-PARTS = ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx")
+PARTS = ("training_model.onnx", "training_model.blocked8.onnx", "training_model.blocked16.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def ended(run_all, spoiled, put, tmp_path_factory):
     """How the installation of each model ended."""
     folder = tmp_path_factory.mktemp("homes")
 
-    def install(content, path="discriminator_train/eval_model.onnx"):
+    def install(content, path="discriminator_train/training_model.onnx"):
         def spoil(bundle):
             (bundle.parent / "secret").write_bytes(bytes(4))
             (bundle / path).with_name("symbolic.bin").symlink_to("/etc/passwd")

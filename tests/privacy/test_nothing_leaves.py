@@ -13,6 +13,8 @@ import pytest
 from outside import ANYTHING_SERVES
 from short import few, words
 
+from reverie.device_runtime.engine.installed import ORDINARY, installed_engine
+
 CHANGING = (
     "openat,open,creat,mkdir,mkdirat,mknod,mknodat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,"
     "rmdir,truncate,chmod,fchmodat,chown,lchown,fchownat,utimensat,setxattr"
@@ -122,6 +124,33 @@ def test_a_leak_and_a_file_left_elsewhere_would_be_seen(traced, tmp_path):
     )
     assert len(internet_calls(log)) == 2
     assert {path for path in paths_changed(log) if not Path(path).is_relative_to(home)} == {elsewhere}
+
+
+REPORTS = """
+import sys
+from pathlib import Path
+{load}
+import numpy as np
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+session.run(None, {{"input": np.zeros((1, 1, 14, 14), np.float32)}})
+print(*(Path(task, "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()), sep="\\n")
+"""
+"""Runs a model in an engine that was loaded in some way, and prints the names of this process's threads."""
+
+
+@pytest.mark.parametrize("how", ["as ours", "as it is"])
+def test_the_engine_writes_no_report_of_its_own(how, bundle, tmp_path):
+    ours = "from reverie.device_runtime.engine.runtime import ort as onnxruntime"
+    script = REPORTS.format(load=ours if how == "as ours" else "import onnxruntime")
+    environment = {"HOME": str(tmp_path), "PATH": "", "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-B", "-c", script, bundle / "solver.onnx"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    reported = any(path.name == ".onnxruntime" for path in tmp_path.rglob("*"))
+    if how == "as ours":
+        assert not reported
+        assert len(set(done.stdout.split())) == 1  # all threads carry the process's own name
+    elif installed_engine().name == ORDINARY:
+        assert reported  # so the test above would see it
 
 
 def test_without_a_network_an_update_ends_in_the_same_weights(without_network, bundle, frames_folder, tmp_path, tree):

@@ -70,13 +70,18 @@ def box_command(bundle: Path, frames: Path, images: Path, home: Path | None, as_
 
 
 @command.command("speed")
-@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="[default: all]")
+@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="[default: all; none with --beside]")
 @click.option("--size", "sizes", multiple=True, type=click.Choice(SIZES), help="Of steps.  [default: all]")
 @click.option("--cores", "threads", multiple=True, type=click.IntRange(1), help="[default: 1, and all]")
 @click.option("--repeats", default=15, show_default=True, type=click.IntRange(1), help="Of each measurement of a time.")
 @click.option("--compiled", is_flag=True, help="Steps beside torch.compile too, which takes minutes to compile.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="For the part update: one of the reference networks.")
 @click.option("--frames", type=click.Path(path_type=Path), help="For the part update: labelled frames to learn.")
+@click.option(
+    "--beside",
+    type=click.Path(path_type=Path),
+    help="Folder with another onnxruntime, as pip install --target writes it: steps on both.",
+)
 @click.option("--plots", type=click.Path(path_type=Path), help="Write plots of the part growth to this PNG file.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write figures as JSON.")
 @click.option("--markdown", is_flag=True, help="Print tables as a document takes them.")
@@ -88,6 +93,7 @@ def speed_command(
     compiled: bool,
     bundle: Path | None,
     frames: Path | None,
+    beside: Path | None,
     plots: Path | None,
     output: Path | None,
     markdown: bool,
@@ -96,7 +102,7 @@ def speed_command(
     from reverie.tools.bench.speed.run import measure_speed
     from reverie.tools.bench.speed.tables import print_markdown, print_speed
 
-    parts = parts or PARTS
+    parts = parts or (() if beside is not None else PARTS)
     if "update" in parts and (bundle is None or frames is None):
         raise click.UsageError("the part update needs --bundle and --frames; or choose other parts with --part")
     if plots is not None and "growth" not in parts:
@@ -105,7 +111,7 @@ def speed_command(
         require_extra("report", ["matplotlib"], "--plots needs matplotlib", click.UsageError)
     learnt = (bundle, frames) if bundle is not None and frames is not None else None
     counts = threads or tuple(sorted({1, len(os.sched_getaffinity(0))}))
-    speed = measure_speed(parts, sizes or SIZES, counts, repeats, compiled, learnt, Console(stderr=True))
+    speed = measure_speed(parts, sizes or SIZES, counts, repeats, compiled, learnt, Console(stderr=True), beside)
     if output is not None:
         replace_output(output, json.dumps(dataclasses.asdict(speed), indent=1) + "\n")
     if plots is not None and speed.growth is not None:

@@ -51,6 +51,11 @@ from reverie.tools.options import comma_separated, dimensions, preprocessing_opt
     help="Class-named folders of a few images of the known classes to ship: an update that gets much worse on them is "
     "refused by the box.",
 )
+@click.option(
+    "--training-artifacts",
+    type=click.Path(path_type=Path),
+    help="Folder to write what onnxruntime's own API for training reads, for those who train with it; no box needs it.",
+)
 @preprocessing_options
 def command(
     pretrained: Path | None,
@@ -64,6 +69,7 @@ def command(
     classes: tuple[str, ...],
     input_shape: tuple[int, ...] | None,
     canary: Path | None,
+    training_artifacts: Path | None,
     stated: dict[str, Any],
     compare: tuple[str, Path] | None,
     **own: str | Path | None,
@@ -86,7 +92,9 @@ def command(
         described = replace(described, measured={**described.measured, "preprocessing": figures})
     networks = load_networks(described, name or output.name.removesuffix(".zip"), spare_classes, train, batchnorm)
     networks = replace(networks, family=family or networks.name, canary=canary)
-    manifest = export_bundle(networks, output, lambda what: click.echo(f"exporting {what}"), key)
+    manifest = export_bundle(
+        networks, output, lambda what: click.echo(f"exporting {what}"), key, training_artifacts=training_artifacts
+    )
     for what, figures in networks.compared.items():
         click.echo(f"{what} in onnxruntime agrees with torch, relative difference {figures['relative']:.1e}")
     written = [figures["relative"] for what, figures in manifest.parity.items() if what not in networks.compared]

@@ -46,6 +46,7 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
         update = updates[-1].to_json() | {"running": busy} if updates else None
         values |= {"rejected": store.rejected(home), "probation": standing and dataclasses.asdict(standing)}
         values |= {"backbone": manifest.backbone and manifest.backbone.until, "input_shape": manifest.input_shape}
+        values |= {"engine": _engine()}
         click.echo(json.dumps(values | {"report": report, "update": update, "frames": frames}))
         return
     click.echo(f"in service:  generation {generation.name} of {manifest.name}, made {generation.created}")
@@ -53,6 +54,7 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
     click.echo(f"spare slots: {spare}")
     if manifest.backbone is not None:
         click.echo(describe_backbone(manifest))
+    click.echo(f"engine:      {_engine() or 'none is installed'}")
     click.echo(f"generations: {', '.join(store.generations(home))}")
     if store.rejected(home):
         click.echo(f"rejected:    {', '.join(store.rejected(home))}; see reverie history")
@@ -65,6 +67,17 @@ def command(home: Path, as_json: bool, picture: Path | None) -> None:
         click.echo(f"last update: {_state(updates[-1], busy, home)}")
     if report is not None:
         print_report(Console(), report)
+
+
+def _engine() -> str | None:
+    """What would compute an update, with its version; None where there is none, which hinders nobody from looking."""
+    from reverie.device_runtime.engine.installed import installed_engine
+    from reverie.device_runtime.errors import EngineError
+
+    try:
+        return str(installed_engine())
+    except EngineError:
+        return None
 
 
 def _state(update: Update, busy: bool, home: Path) -> str:

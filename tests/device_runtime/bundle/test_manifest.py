@@ -146,7 +146,7 @@ def test_a_manifest_with_any_one_value_replaced_is_read_or_refused_and_never_cra
     assert (how.colour, how.resize) in itertools.product(COLOURS, RESIZES)
 
 
-@pytest.mark.parametrize("missing", ["solver.onnx", "generator_train/checkpoint", "synthesis_noise.onnx"])
+@pytest.mark.parametrize("missing", ["solver.onnx", "generator_train/training_model.onnx", "synthesis_noise.onnx"])
 def test_a_manifest_that_does_not_name_a_model_is_refused(own_bundle, edit_manifest, tmp_path, missing):
     files = json.loads((own_bundle / "manifest.json").read_text(encoding="utf-8"))["files"]
     edit_manifest(own_bundle, files={name: record for name, record in files.items() if name != missing})

@@ -8,11 +8,12 @@ import wire
 from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.bundle.manifest import MODELS
 from reverie.device_runtime.bundle.onnx_check import check_model
+from reverie.device_runtime.bundle.onnx_operators import PORTABLE
 from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.errors import BundleError
 from reverie.device_runtime.method.models import Models
 
-BUNDLES = ("format-1", "format-1-backbone", "fashion-demo")
+BUNDLES = ("format-1", "format-1-backbone", "format-2", "format-2-backbone", "fashion-demo")
 
 
 @pytest.mark.parametrize("name", BUNDLES)
@@ -26,6 +27,14 @@ def test_every_model_of_every_bundle_passes_with_its_weights_where_the_manifest_
         if path.removesuffix(".onnx") in MODELS:
             weights = manifest.tensors[path.removesuffix(".onnx")]
             assert {n: (p.offset, p.offset + p.bytes) for n, p in weights.items()}.items() <= places.items()
+
+
+@pytest.mark.parametrize("name", ["format-2", "format-2-backbone", "fashion-demo"])
+def test_no_model_of_this_format_needs_the_engine_for_training(repository, name):
+    folder = repository / "models" / name / "bundle"
+    manifest = read_manifest(folder)
+    for path in (path for path in manifest.files if path.endswith(".onnx")):
+        check_model((folder / path).read_bytes(), path, manifest.injected(path), PORTABLE)
 
 
 @pytest.mark.parametrize("search", ["image", "noise"])

@@ -113,11 +113,11 @@ def test_no_bundle_is_collected_while_a_generation_cannot_be_read(home, newer):
 
 def test_another_family_is_refused(home, newer, edit_manifest, refused):
     edit_manifest(newer, family="doors")
-    refused(BundleError, "is of the family 'doors', .* holds 'format-1'", newer, home)
+    refused(BundleError, "is of the family 'doors', .* holds 'format-2'", newer, home)
 
 
 def test_a_bundle_under_another_name_belongs_to_the_family_that_it_states(home, newer, edit_manifest):
-    edit_manifest(newer, family="format-1", name="spring")
+    edit_manifest(newer, family="format-2", name="spring")
     assert install(newer, home).name == "0001"
 
 

@@ -34,7 +34,7 @@ def test_a_key_that_was_exchanged_in_the_home_is_noticed(own_bundle, tmp_path, k
 DAMAGES = {
     "a generation": ("generations/0000/solver.onnx", "was altered"),
     "a bundle": ("bundles/*/synthesis_noise.onnx", "was altered"),
-    "a checkpoint": ("bundles/*/solver_train/checkpoint", "was altered"),
+    "a training graph": ("bundles/*/solver_train/training_model.onnx", "was altered"),
     "a manifest": ("bundles/*/manifest.json", "manifest"),
 }
 

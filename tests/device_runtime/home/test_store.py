@@ -107,7 +107,7 @@ def test_an_altered_generation_is_never_loaded(home, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["solver_train/training_model.onnx", "solver_train/checkpoint", "synthesis_noise.onnx"]
+    "name", ["solver_train/training_model.onnx", "generator_train/training_model.onnx", "synthesis_noise.onnx"]
 )
 def test_altered_graphs_of_the_installed_bundle_are_never_loaded(home, name):
     (home / "bundles" / store.read_generation(home).bundle / name).write_bytes(b"")

@@ -222,7 +222,8 @@ def test_a_backbone_that_is_stated_but_not_there_is_refused(own_bundle, edit_man
         read_manifest(own_bundle)
 
 
-def test_a_bundle_without_a_backbone_loads_as_ever(bundle):
+def test_a_bundle_without_a_backbone_loads_as_ever(repository):
+    bundle = repository / "models/format-1/bundle"
     manifest = read_manifest(bundle)
     assert manifest.backbone is None
     np.testing.assert_array_equal(manifest.spread, 1)

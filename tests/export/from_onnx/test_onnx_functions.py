@@ -27,8 +27,8 @@ def ints(*numbers):
 ONES = np.full(CHANNELS, 1.5, FLOAT)
 POSITIVE = np.abs(floats(CHANNELS)) + FLOAT(0.5)
 KERNEL, TURNED = floats(6, CHANNELS, 3, 3), floats(CHANNELS, 3, 3, 3)
-ONE_VALUE = ["Abs", "Erf", "Exp", "HardSwish", "Identity", "Mish", "Neg", "Relu", "Sigmoid", "Softplus", "Tanh",
-             "GlobalAveragePool", "GlobalMaxPool", "Flatten"]  # fmt: skip
+ONE_VALUE = ["Abs", "Atan", "Cos", "Sin", "Erf", "Exp", "HardSwish", "Identity", "Mish", "Neg", "Relu", "Sigmoid",
+             "Softplus", "Tanh", "GlobalAveragePool", "GlobalMaxPool", "Flatten"]  # fmt: skip
 CASES = [
     *((name, [], {}) for name in ONE_VALUE),
     *((name, [floats(CHANNELS, 1, 1)], {}) for name in ("Add", "Sub", "Mul", "Max", "Min", "Sum", "PRelu")),
@@ -67,6 +67,10 @@ CASES = [
     ("GroupNormalization", [floats(2), floats(2)], {"num_groups": 2}),
     ("MatMul", [floats(SIDE, 3)], {}),
     ("ReduceMax", [ints(1)], {"keepdims": 0}),
+    ("ReduceL2", [ints(1, 2)], {}),
+    ("ReduceMin", [ints(3)], {"keepdims": 0}),
+    ("CumSum", [np.asarray(2, INT)], {}),
+    ("CumSum", [np.asarray(-1, INT)], {"exclusive": 1, "reverse": 1}),
     ("ReduceMean", [ints(2, -1)], {}),
     ("ReduceSum", [ints(1)], {}),
     ("ReduceMean", [ints()], {"noop_with_empty_axes": 1}),

@@ -19,7 +19,7 @@ from workstation_support import (
     weights_of,
 )
 
-from reverie.device_runtime.bundle.contents import training_parts
+from reverie.device_runtime.bundle.contents import training_graph
 from reverie.device_runtime.bundle.manifest import BETAS
 from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.export.graphs import graphs
@@ -65,7 +65,7 @@ def start_on_device(made, name, module):
     weights = {n: value.astype(np.float32) for n, value in weights_of(module).items()}
     fed = {n: value for n, value in weights.items() if not n.startswith(f"{name}.")}
     folder = made.folder / f"{name}_train"
-    return folder, TrainStep(training_parts(folder), weights, betas=BETAS[name]), fed
+    return folder, TrainStep(training_graph(folder), weights, betas=BETAS[name]), fed
 
 
 @each_shape
@@ -116,7 +116,7 @@ def test_the_devices_optimizer_makes_of_its_gradients_what_torchs_adamw_makes_of
     for at in range(STEPS):
         feeds = batch(module, made.networks, at)
         feeds |= {n: value * 1e-6 for n, value in feeds.items() if n.endswith("weight")}
-        gradients = device_gradients(TrainStep(training_parts(folder), step.weights()), feeds, fed)
+        gradients = device_gradients(TrainStep(training_graph(folder), step.weights()), feeds, fed)
         for n, parameter in parameters.items():
             parameter.grad = torch.from_numpy(gradients[n]).double()
         optimizer.param_groups[0]["lr"] = rate(at)

@@ -23,7 +23,7 @@ from workstation_support import (
     weights_of,
 )
 
-from reverie.device_runtime.bundle.contents import training_parts
+from reverie.device_runtime.bundle.contents import training_graph
 from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.export.graphs import graphs
 
@@ -53,12 +53,12 @@ def small_solver(exported):
     """The solver's training graph for small images, and the same in torch."""
     made = exported(SMALL)
     module = solver_training(made.networks)
-    return made, module, TrainStep(training_parts(made.folder / "solver_train"), weights_of(module))
+    return made, module, TrainStep(training_graph(made.folder / "solver_train"), weights_of(module))
 
 
 def assert_agrees_with_torch(made, name, module):
     weights = weights_of(module)
-    step = TrainStep(training_parts(made.folder / f"{name}_train"), weights)
+    step = TrainStep(training_graph(made.folder / f"{name}_train"), weights)
     fed = {n: value for n, value in weights.items() if not n.startswith(f"{name}.")}
     assert step.weights().keys() | fed.keys() == weights.keys()
     for seed, count in enumerate(BATCHES):
@@ -125,7 +125,7 @@ def test_an_input_of_weight_zero_changes_no_gradient(small_solver, count, left_o
 def test_the_generator_is_asked_only_for_classes_in_use(exported, slots_in_use):
     made = exported(SMALL)
     module = generator_training(made.networks)
-    step = TrainStep(training_parts(made.folder / "generator_train"), weights_of(module))
+    step = TrainStep(training_graph(made.folder / "generator_train"), weights_of(module))
     fed = weights_of(module, "discriminator.") | weights_of(module, "solver.")
     feeds = example(module, made.networks, 6, 4)
     active = (torch.arange(SLOTS) < slots_in_use).float()

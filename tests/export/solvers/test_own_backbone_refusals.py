@@ -70,7 +70,7 @@ def test_weights_that_do_not_fit_are_named(refused):
 def test_an_operator_behind_the_cut_that_cannot_train_is_named_with_its_place_in_the_users_model(reverie, refused):
     assert reverie(*pretrain("Untrainable")).code == 0
     said = refused("export", "trained", "--output", "out")
-    assert "no gradient on the device for Atan at hidden.1" in said
+    assert "no gradient on the device for Asinh at hidden.1" in said
 
 
 @pytest.mark.usefixtures("given")

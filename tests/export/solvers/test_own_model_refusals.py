@@ -49,7 +49,7 @@ def test_a_pickled_module_is_not_executed_but_refused(own):
 
 
 def test_an_operator_that_cannot_train_is_named_with_its_place(own):
-    assert "Atan at solver.features.4" in own.refuse_solver("Untrainable")
+    assert "Asinh at solver.features.4" in own.refuse_solver("Untrainable")
 
 
 def test_a_parameter_that_forward_does_not_use_is_named(own):

@@ -22,7 +22,7 @@ from workstation_support import (
     weights_of,
 )
 
-from reverie.device_runtime.bundle.contents import read_manifest, training_parts
+from reverie.device_runtime.bundle.contents import read_manifest, training_graph
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.errors import ExportError
@@ -106,7 +106,7 @@ def partly(tmp_path_factory):
 def test_what_trains_has_torchs_gradients_and_the_rest_has_none(partly):
     networks, folder = partly
     module = graphs.SolverTraining(networks.solver)
-    step = TrainStep(training_parts(folder / "solver_train"), weights_of(module))
+    step = TrainStep(training_graph(folder / "solver_train"), weights_of(module))
     trained = {
         "solver.features.2.weight",
         "solver.features.2.bias",
@@ -156,7 +156,7 @@ def test_values_given_to_a_training_graph_do_not_reach_what_is_frozen(partly):
     feeds = as_numpy(example(module, networks, 4, 1))
     doubled = {name: 2 * value if ".features.0." in name else value for name, value in weights_of(module).items()}
     losses = [
-        TrainStep(training_parts(folder / "solver_train"), w).gradients(feeds)[0]["loss"]
+        TrainStep(training_graph(folder / "solver_train"), w).gradients(feeds)[0]["loss"]
         for w in (weights_of(module), doubled)
     ]
     assert losses[0] == losses[1]

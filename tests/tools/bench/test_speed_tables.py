@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reverie.device_runtime.engine.installed import installed_engine
 from reverie.tools.bench.speed.run import Speed
 from reverie.tools.bench.speed.tables import print_markdown
 from reverie.tools.bench.speed.update import StageCost
@@ -13,7 +14,8 @@ def test_a_document_gets_whole_rows_with_ratios_and_what_all_stages_took(capsys)
     ours = {"replay": StageCost(1.0, 100 * MB), "fine-tune": StageCost(5.0, 150 * MB)}
     theirs = {"replay": StageCost(2.0, 400 * MB), "fine-tune": StageCost(10.0, 600 * MB)}
     print_markdown(Speed((2,), update={"Reverie": ours, "torch": theirs}))
-    title, gap, *lines = capsys.readouterr().out.rstrip().splitlines()
+    engine, _, title, gap, *lines = capsys.readouterr().out.rstrip().splitlines()
+    assert engine == f"Reverie on {installed_engine()}."
     assert (title, gap) == ("### A whole update", "")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert rows[0] == ["stage", "seconds", "torch", "ratio", "peak MB", "torch", "ratio"]

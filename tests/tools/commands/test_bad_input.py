@@ -62,7 +62,9 @@ def box(reverie, own_bundle, own_frames, home, tmp_path, tree, edit_manifest):
     return Box()
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "solver.onnx", "solver_train/checkpoint", "synthesis_noise.onnx"])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "solver.onnx", "solver_train/training_model.onnx", "synthesis_noise.onnx"]
+)
 @pytest.mark.parametrize("damage", ["missing", "truncated", "altered"])
 def test_a_damaged_bundle_is_not_installed(box, name, damage):
     path = box.bundle / name

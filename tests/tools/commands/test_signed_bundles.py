@@ -44,7 +44,7 @@ def test_a_signed_bundle_goes_all_the_way_and_an_unsigned_one_does_not(reverie, 
     home = tmp_path / "home"
     assert "is not signed" in reverie("verify", own_bundle, "--key", public).err
     assert reverie("sign", own_bundle, "--key", private).code == 0
-    assert "17 files match their hashes; signed by " in reverie("verify", own_bundle, "--key", public).out
+    assert "18 files match their hashes; signed by " in reverie("verify", own_bundle, "--key", public).out
     assert reverie("install", own_bundle, "--home", home, "--key", public).code == 0
     assert "signed by" in reverie("verify", home).out
     refused = reverie("install", bundle, "--home", home)

@@ -37,7 +37,7 @@ def test_install_update_predict_and_status_fit_together(
     done = reverie("predict", test_folder, "--home", home)
     assert (done.code, len(done.out.splitlines())) == (0, 100)
     done = reverie("status", "--home", home)
-    assert "generation 0001 of format-1" in done.out
+    assert "generation 0001 of format-2" in done.out
     assert "spare slots: 1" in done.out
 
 

@@ -20,6 +20,20 @@ pytestmark = pytest.mark.slow
 
 NEEDED = ("Xvfb", "xdotool", "import")
 RUN = "from reverie.tools.cli import main; main()"
+HEARD = """
+import cv2
+waited = cv2.waitKeyEx
+
+def heard(milliseconds):
+    code = waited(milliseconds)
+    if code >= 0:
+        with open({file!r}, "a") as file:
+            file.write("key\\n")
+    return code
+
+cv2.waitKeyEx = heard
+"""
+"""Notes in a file that a key has arrived: OpenCV tells of one at a time and forgets others that came meanwhile."""
 
 
 @pytest.fixture(scope="module")
@@ -52,29 +66,35 @@ def display(windows):
 
 
 @pytest.fixture
-def window(windows, display, home, cat_clip):
-    """`reverie capture` with its window open: the process, and xdotool for it."""
+def window(windows, display, home, cat_clip, tmp_path):
+    """`reverie capture` with its window open: the process, and xdotool for it, whose keys have arrived."""
     environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": str(windows)}
     environment.pop("WAYLAND_DISPLAY", None)
     arguments = ["capture", "--home", home, "--source", cat_clip, "--loop", "--view", "window", "--every", "0.05"]
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN, *map(str, arguments)],
+        [sys.executable, "-c", HEARD.format(file=str(tmp_path / "heard")) + RUN, *map(str, arguments)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
+    def arrived():
+        file = tmp_path / "heard"
+        return len(file.read_text("utf-8").splitlines()) if file.exists() else 0
+
     def do(*what):
-        """OpenCV tells of one key at a time and forgets others that came meanwhile: typed as a person would."""
+        before = arrived()
         done = subprocess.run(["xdotool", *what], env=environment, capture_output=True, text=True, check=False).stdout
-        time.sleep(1)
+        if what[0] == "key":
+            until(lambda: arrived() > before)
         return done
 
     end = time.monotonic() + PATIENCE
     while not do("search", "--name", "^Reverie$"):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
+        time.sleep(0.1)
     yield process, do, environment
     process.kill()
     with process:
@@ -102,7 +122,8 @@ def test_the_window_shows_the_picture_and_takes_the_same_keys(window, home, tmp_
     process, do, environment = window
     until(lambda: is_a_photograph(environment, tmp_path / "shot.png"))
     do("key", "n")
-    do("type", "--delay", "1000", "cat")
+    for letter in "cat":
+        do("key", letter)
     do("key", "Return")
     do("key", "Return")
     until(lambda: stored(home) == ["cat"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from reverie.device_runtime.bundle.contents import training_parts
+from reverie.device_runtime.bundle.contents import training_graph
 from reverie.device_runtime.bundle.manifest import BETAS
 from reverie.device_runtime.engine.graph import block_size
 from reverie.device_runtime.engine.train_step import TrainStep
@@ -78,6 +78,6 @@ def device_step(place: Place, folder: Path) -> Callable[[], float]:
     """A step of the solver at `place`, which `write_step` wrote into `folder`; it gives its loss."""
     with np.load(folder / "weights.npz", allow_pickle=False) as stored:
         chunk = int(stored["chunk"])
-        step = TrainStep(training_parts(folder, block_size()), dict(stored), "a solver", BETAS["solver"], chunk)
+        step = TrainStep(training_graph(folder, block_size()), dict(stored), "a solver", BETAS["solver"], chunk)
     feeds = place.feeds()
     return lambda: float(step.step(feeds, LEARNING_RATE)["loss"])

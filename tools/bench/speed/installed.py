@@ -7,9 +7,9 @@ import re
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
+from reverie.device_runtime.engine.installed import TRAINING, installed_engine
 from reverie.device_runtime.errors import EngineError
 
-ENGINE = "onnxruntime-training-cpu"
 OURS = ("device_runtime", "export", "tools")
 IMAGES = ("numpy", "opencv-python-headless")
 """What reads and resizes images, whatever trains."""
@@ -18,16 +18,19 @@ IMAGES = ("numpy", "opencv-python-headless")
 def installed_bytes() -> dict[str, tuple[int, int]]:
     """What → bytes of ours and of torch's: of the whole environment, and of the engine in it.
 
-    On a box the engine is installed alone; torch with all that it declares. Raises EngineError.
+    The engine for training is installed alone, the ordinary one and torch with all that they declare. Raises
+    EngineError.
     """
-    ours = {**with_requirements("reverie", own=False), **_alone(ENGINE)}
+    name = installed_engine().name
+    ours = with_requirements("reverie", own=False)
+    ours |= _alone(name) if name == TRAINING else with_requirements(name)
     engine = with_requirements("torch")
     theirs = dict(engine)
     for name in IMAGES:
         theirs |= with_requirements(name)
     return {
         "environment": (sum(ours.values()) + _own_bytes(), sum(theirs.values())),
-        "engine in it": (ours[ENGINE], sum(engine.values())),
+        "engine in it": (ours[name], sum(engine.values())),
     }
 
 

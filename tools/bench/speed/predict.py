@@ -13,7 +13,8 @@ from reverie.device_runtime.bundle.preprocess import image_to_input
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.engine.runtime import THREADS
 from reverie.device_runtime.serving.predictor import Predictor
-from reverie.export.exporter import Networks, export_bundle
+from reverie.export.exporter import export_bundle
+from reverie.export.networks import Networks
 from reverie.tools.bench.speed.sizes import built
 from reverie.tools.bench.speed.turns import by_turns
 

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from reverie.device_runtime.engine.installed import installed_engine
 from reverie.device_runtime.errors import EngineError
 from reverie.tools.bench.accuracy_start import apart
 from reverie.tools.bench.speed.update import StageCost, measure_updates
 
 if TYPE_CHECKING:
     from reverie.tools.bench.speed.box import BoxFigure
+    from reverie.tools.bench.speed.engines import Beside
     from reverie.tools.bench.speed.growth import Growth
     from reverie.tools.bench.speed.rules import RuleTimes
     from reverie.tools.bench.speed.steps import StepTimes
@@ -52,6 +54,9 @@ class Speed:
     growth: Growth | None = None
     update: dict[str, dict[str, StageCost]] = field(default_factory=dict)
     """By engine, then by stage, on all cores."""
+    beside: Beside | None = None
+    engine: str = field(default_factory=lambda: str(installed_engine()))
+    """Of the device."""
 
 
 def measure_speed(
@@ -62,12 +67,15 @@ def measure_speed(
     compiled: bool,
     learnt: tuple[Path, Path] | None,
     console: Console,
+    other: Path | None = None,
 ) -> Speed:
     """What `parts` name, each measurement in a process of its own. `learnt` are bundle and frames of an update.
 
-    Box and growth are measured on the most cores that `threads` name, a whole update on all. Raises EngineError.
+    Box and growth are measured on the most cores that `threads` name, a whole update on all, and steps beside the
+    engine in the folder `other` on one. Raises EngineError.
     """
     from reverie.tools.bench.speed.box import measure_box_figures
+    from reverie.tools.bench.speed.engines import measure_beside
     from reverie.tools.bench.speed.growth import measure_growth
 
     speed = Speed(threads)
@@ -85,6 +93,10 @@ def measure_speed(
             if "rules" in parts:
                 console.print(f"rules, cores: {count} ...")
                 speed.rules[count], speed.peak_gflops[count] = apart(_rules, repeats)
+    if other is not None:
+        console.print(f"steps beside the engine in {other} ...")
+        with cores(1):
+            speed.beside = measure_beside(sizes, other, repeats)
     if "update" in parts and learnt is not None:
         console.print("a whole update ...")
         speed.update = measure_updates(*learnt, seed=0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from reverie.device_runtime.bundle.preprocess import Preprocessing
-from reverie.export.exporter import Networks
+from reverie.export.networks import Networks
 from reverie.export.pretraining import networks
 
 CLASSES = tuple(f"class {i}" for i in range(6))

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reverie.device_runtime.bundle.manifest import BETAS
 from reverie.export.graphs import artifacts, graphs, onnx_export
 from reverie.export.graphs.chunks import chunk_rows
 from reverie.export.lowering import operators
@@ -24,6 +23,7 @@ def write_step(place: Place, folder: Path) -> None:
     weights = {name: p.detach().numpy() for name, p in module.named_parameters()}
     rows = chunk_rows(model, sum(value.size for value in weights.values()))
     operators.make_trainable(model, set(weights))
-    artifacts.write_training(model, list(weights), BETAS["solver"], folder)
+    artifacts.prepare(model, list(weights))
+    artifacts.write_training(model, list(weights), folder)
     with (folder / "weights.npz").open("wb") as file:
         np.savez(file, chunk=rows, **weights)  # type: ignore[arg-type]

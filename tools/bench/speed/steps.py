@@ -16,7 +16,8 @@ from reverie.device_runtime.config import LOSSES, UpdateConfig
 from reverie.device_runtime.errors import first_line
 from reverie.device_runtime.home import store
 from reverie.device_runtime.method.models import Models, one_hot
-from reverie.export.exporter import Networks, export_bundle
+from reverie.export.exporter import export_bundle
+from reverie.export.networks import Networks
 from reverie.tools.bench.speed.feeds import normal, share, training_feeds
 from reverie.tools.bench.speed.product import gflops, large_product, operations
 from reverie.tools.bench.speed.sizes import built

@@ -15,6 +15,7 @@ from reverie.tools.bench.speed.update import StageCost
 
 if TYPE_CHECKING:
     from reverie.tools.bench.speed.box import BoxFigure
+    from reverie.tools.bench.speed.engines import Beside
     from reverie.tools.bench.speed.growth import Growth
     from reverie.tools.bench.speed.rules import RuleTimes
     from reverie.tools.bench.speed.steps import StepTimes
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 def print_speed(speed: Speed) -> None:
     """A table for each part that was measured."""
     console = Console()
+    console.print(f"Reverie on {speed.engine}")
     for table in tables(speed):
         console.print(table)
 
 
 def print_markdown(speed: Speed) -> None:
     """The same, as a document takes it."""
+    click.echo(f"Reverie on {speed.engine}.\n")
     for table in tables(speed):
         headings = [str(column.header) for column in table.columns]
         rows = zip(*(map(str, column.cells) for column in table.columns), strict=True)
@@ -46,6 +49,8 @@ def tables(speed: Speed) -> Iterator[Table]:
     if speed.growth is not None:
         yield _frames(speed.growth)
         yield _solvers(speed.growth)
+    if speed.beside is not None:
+        yield _beside(speed.beside, speed.engine)
     if speed.update:
         yield _update(speed.update)
 
@@ -69,6 +74,18 @@ def _steps(rows: list[StepTimes]) -> Table:
         figures = (f"{row.ours:.1f}", f"{row.torch:.1f}", compiled[0], f"{row.ours / row.torch:.2f}", compiled[1])
         rates = (f"{row.gflops:.0f}", f"{row.gflops / row.product:.0%}")
         table.add_row(row.size, row.step, str(row.batch), str(row.threads), *figures, *rates)
+    return table
+
+
+def _beside(beside: Beside, engine: str) -> Table:
+    table = _table(
+        "One step on either engine, median milliseconds of CPU",
+        ("networks", "step"),
+        ("batch", engine, beside.engine, "ratio"),
+    )
+    for row in beside.times:
+        figures = (f"{row.ours:.1f}", f"{row.other:.1f}", f"{row.ratio:.2f}")
+        table.add_row(row.size, row.step, str(row.batch), *figures)
     return table
 
 

@@ -20,8 +20,8 @@ from reverie.device_runtime.bundle.manifest import BETAS, GRADIENT, MODELS, Weig
 from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.method.models import Models
-from reverie.export.exporter import Networks
 from reverie.export.graphs import graphs
+from reverie.export.networks import Networks
 
 TRAINING: dict[str, tuple[Callable[[Networks], nn.Module], tuple[str, ...]]] = {
     "solver": (lambda n: graphs.SolverTraining(n.solver), ("loss", "logits")),

@@ -1,0 +1,59 @@
+"""What is exported: solver, generator and discriminator, and what they are of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from reverie.device_runtime.bundle.preprocess import Preprocessing
+from reverie.device_runtime.errors import ExportError
+from reverie.export.solvers.backbone import Front
+from reverie.export.solvers.factories import require_shape
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What is exported. All three are built for `slots` classes, of which the first have names.
+
+    `front` makes their inputs out of images; without one, inputs are the preprocessed images.
+    """
+
+    solver: nn.Module
+    generator: nn.Module
+    discriminator: nn.Module
+    name: str
+    classes: tuple[str, ...]
+    slots: int
+    input_shape: tuple[int, ...]
+    preprocessing: Preprocessing
+    front: Front | None = None
+    train: str = "all"
+    """Which parameters of the solver train, see `trainable.select`."""
+    family: str = ""
+    """Of models that can take each other's place on a box; the name unless given."""
+    measured: dict[str, Any] = field(default_factory=dict)
+    compared: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What was compared before the export, as it stands among the parity figures of the manifest."""
+    canary: Path | None = None
+    """Class-named folders of images of the known classes, on which no update may do much worse."""
+
+    @property
+    def noise_size(self) -> int:
+        """Length of the generator's noise, which a generator states as its attribute `noise_size`."""
+        size = getattr(self.generator, "noise_size", None)
+        if not isinstance(size, int) or size < 1:
+            raise ExportError("the generator does not say how much noise it takes: give it an int `noise_size`")
+        return size
+
+
+def require_fitting(n: Networks) -> None:
+    """Raise ExportError unless the three networks fit together."""
+    for count in (2, 1):
+        inputs, code = torch.zeros(count, *n.input_shape), torch.eye(n.slots)[:count]
+        require_shape("solver", n.solver, (inputs,), (count, n.slots))
+        require_shape("generator", n.generator, (torch.zeros(count, n.noise_size), code), (count, *n.input_shape))
+        require_shape("discriminator", n.discriminator, (inputs, code), (count,))
