@@ -1,7 +1,7 @@
 """`reverie bench accuracy`: run a protocol over seeds with the device runtime, its forms and the baselines.
 
-All forms start from the same pretrained models and see the same live images. `forms.py` and `baselines.py` say what
-each is, `protocols.py` what is learnt.
+All forms start from the same pretrained models and see the same live images. `forms.py`, `baselines.py`,
+`closed_forms.py` and `gaussian.py` say what each is, `protocols.py` and `folder_protocols.py` what is learnt.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +22,27 @@ from reverie.device_runtime.home.pictures import picture_of_classes, picture_of_
 from reverie.device_runtime.method.comparison import predict
 from reverie.device_runtime.method.models import Models
 from reverie.device_runtime.method.monitor import Monitor
+from reverie.device_runtime.method.rows import Rows
 from reverie.device_runtime.method.update import Updated, run_update
 from reverie.tools.bench import baselines
 from reverie.tools.bench.accuracy_start import Measured, apart
+from reverie.tools.bench.closed_forms import CLOSED_FORMS, ClosedForm, require_features
 from reverie.tools.bench.forms import FORMS, all_forms
+from reverie.tools.bench.gaussian import GAUSSIAN, GaussianReplay
 from reverie.tools.bench.protocols import Protocol, as_frames
 from reverie.tools.bench.results import Run
+
+Update = Callable[[Models, int, Monitor], Models]
+"""The models after update `number` of those before it."""
+Answer = Callable[[Models, Rows], np.ndarray]
+"""The class slot (N,) that each of the inputs is taken for."""
 
 IN_TORCH = ("lwf", "ewc")
 """Baselines of `regularised.py`."""
 NAMES = (*baselines.BASELINES, *IN_TORCH, *FORMS)
 """What is compared unless some are chosen."""
+ON_FEATURES = (*CLOSED_FORMS, GAUSSIAN)
+"""Baselines for one linear layer behind a backbone."""
 SOLVER_STAGES = ("fine-tune", "retrain")
 EWC_STRENGTH = 1e10
 """λ: the best of 1e2 to 1e10 on Fashion-MNIST `split-domain`, as van de Ven et al. found for MNIST `split-domain`."""
@@ -43,6 +54,9 @@ def measure(begin: Callable[[Path], Measured], forms: Sequence[str], console: Co
         return
     with tempfile.TemporaryDirectory() as scratch:
         measured = begin(Path(scratch))
+        for form in ON_FEATURES:
+            if form in forms:
+                require_features(form, measured.start)
         for form in forms:
             # Without the sessions of the form before, which a process cannot be sent.
             fresh = dataclasses.replace(measured, start=dataclasses.replace(measured.start))
@@ -57,7 +71,7 @@ def measure(begin: Callable[[Path], Measured], forms: Sequence[str], console: Co
 def _run(form: str, measured: Measured) -> Run:
     steps, models = measured.steps, measured.start
     config = UpdateConfig(seed=measured.seed)
-    answers = _answers(models, steps, 0)
+    answers = _answers(predict, models, steps, 0)
     run = Run(
         measured.dataset,
         measured.protocol,
@@ -67,33 +81,36 @@ def _run(form: str, measured: Measured) -> Run:
         steps.weights(),
         settings=measured.settings,
     )
-    update = _learner(form, measured, config, run)
+    update, answer = _learner(form, measured, config, run)
     for number in range(1, len(steps.updates) + 1):
         known, monitor, began = len(models.classes), Monitor(), time.monotonic()
         models = update(models, number, monitor)
         run.seconds.append(time.monotonic() - began)
         run.peak_bytes.append(max(record.peak_bytes for record in monitor.records.values()))
         run.steps.append(sum(monitor.records[stage].steps for stage in SOLVER_STAGES if stage in monitor.records))
-        answers = _answers(models, steps, number)
+        answers = _answers(answer, models, steps, number)
         run.matrix.append(_scores(answers, steps))
         run.confused.append(_confused(answers, steps, known))
     run.by_class.extend(_scores_by_class(answers, steps))
     return run
 
 
-def _learner(form: str, measured: Measured, config: UpdateConfig, run: Run) -> Callable[[Models, int, Monitor], Models]:
-    """How `form` makes update `number` of `models`; what only a whole update tells is noted in `run`."""
-    steps = measured.steps
+def _learner(form: str, measured: Measured, config: UpdateConfig, run: Run) -> tuple[Update, Answer]:
+    """How `form` learns and answers; what only a whole update tells is noted in `run`."""
+    steps, start = measured.steps, measured.start
+    if form in CLOSED_FORMS:
+        sums = ClosedForm(form, start, steps.history, measured.seed)
+        return _of_tasks(sums.train, steps, config), sums.answer
+    if form == GAUSSIAN:
+        return _of_tasks(GaussianReplay(start, steps.history).train, steps, config), predict
     if form in IN_TORCH:
         from reverie.tools.bench.regularised import Ewc, Lwf
 
-        spare = steps.slots - len(measured.start.classes)
+        spare = steps.slots - len(start.classes)
         chain = Lwf(measured.pretrained, spare) if form == "lwf" else Ewc(measured.pretrained, spare, EWC_STRENGTH)
-        return lambda models, number, monitor: chain.train(baselines.task(models, steps, number, config), monitor)
+        return _of_tasks(chain.train, steps, config), predict
     if form in baselines.BASELINES:
-        return lambda models, number, monitor: baselines.train(
-            form, baselines.task(models, steps, number, config), monitor
-        )
+        return _of_tasks(partial(baselines.train, form), steps, config), predict
     changed = all_forms()[form](config)
 
     def whole_update(models: Models, number: int, monitor: Monitor) -> Models:
@@ -104,7 +121,12 @@ def _learner(form: str, measured: Measured, config: UpdateConfig, run: Run) -> C
             run.pictures.update(_pictures(updated))
         return updated.models
 
-    return whole_update
+    return whole_update, predict
+
+
+def _of_tasks(train: Callable[[baselines.Task, Monitor], Models], steps: Protocol, config: UpdateConfig) -> Update:
+    """How a baseline makes an update that trains on the task alone."""
+    return lambda models, number, monitor: train(baselines.task(models, steps, number, config), monitor)
 
 
 def _pictures(updated: Updated) -> dict[str, str]:
@@ -116,9 +138,9 @@ def _pictures(updated: Updated) -> dict[str, str]:
     return {name: base64.b64encode(png).decode() for name, png in drawn.items()}
 
 
-def _answers(models: Models, steps: Protocol, update: int) -> list[np.ndarray]:
+def _answers(answer: Answer, models: Models, steps: Protocol, update: int) -> list[np.ndarray]:
     """The class (N,) that each test image of the tasks until `update` is taken for."""
-    return [predict(models, test.inputs) for test in steps.tests[: update + 1]]
+    return [answer(models, test.inputs) for test in steps.tests[: update + 1]]
 
 
 def _scores(answers: list[np.ndarray], steps: Protocol) -> list[float]:

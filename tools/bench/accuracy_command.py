@@ -15,9 +15,10 @@ from rich.console import Console
 from reverie.tools.bench.forms import ABLATIONS, all_forms
 from reverie.tools.options import STATED, dimensions, gan_steps_option, preprocessing_options
 
-PROTOCOLS = ("product", "shift", "split-class", "split-domain", "one-by-one")
+ON_DATA = ("product", "shift", "split-class", "split-domain", "one-by-one")
+ON_IMAGES = ("product", "chain", "few-5", "few-20", "few-60", "shift")
 GENERATORS = ("reference", "linear", "transposed", "unconditional")
-FOR_DATA = ("datasets", "protocols", "generator")
+FOR_DATA = ("datasets", "generator")
 FOR_IMAGES = (
     *("size", "solver", "solver_weights", "backbone_until", "solver_epochs"),
     *(*STATED, "preprocess_with", "photos"),
@@ -29,11 +30,17 @@ DATA = "Folder that holds mnist/ and fashion/ with the original idx files, plain
 @click.command("accuracy")
 @click.option("--data", type=click.Path(path_type=Path), help=DATA)
 @click.option("--dataset", "datasets", multiple=True, type=click.Choice(["fashion", "mnist"]), help="[default: both]")
-@click.option("--protocol", "protocols", multiple=True, type=click.Choice(PROTOCOLS), help="[default: product, shift]")
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    type=click.Choice(list(dict.fromkeys(ON_DATA + ON_IMAGES))),
+    help=f"Of --images: {', '.join(ON_IMAGES)}.  [default: product, shift; of --images product]",
+)
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
-    help="In the place of --data: a folder of class-named folders, for the protocol product.",
+    help="In the place of --data: a folder of class-named folders.",
 )
 @click.option("--size", callback=dimensions, help="Of --images, as in `reverie pretrain`; so are its other options.")
 @click.option("--solver")
@@ -45,7 +52,8 @@ DATA = "Folder that holds mnist/ and fashion/ with the original idx files, plain
     "--form",
     "forms",
     multiple=True,
-    help="none, joint, er, lwf, ewc, dgr, literal, control, default, or a row of an ablation.  [default: these nine]",
+    help="none, joint, er, lwf, ewc, dgr, literal, control, default, or a row of an ablation; of one linear layer "
+    "behind a backbone also ncm, slda, slda-root, ridge, ranpac, gaussian.  [default: the first nine]",
 )
 @click.option(
     "--ablation", "ablations", multiple=True, type=click.Choice(ABLATIONS), help="A group of changes of the default."
@@ -81,12 +89,12 @@ def accuracy_command(
 ) -> None:
     """Learn in steps with the device runtime; print accuracy on every task after every update."""
     from reverie.device_runtime.errors import ReverieError
-    from reverie.tools.bench.accuracy import NAMES, measure
+    from reverie.tools.bench.accuracy import NAMES, ON_FEATURES, measure
     from reverie.tools.bench.accuracy_start import IdxImages, OwnImages, begin_with_files, begin_with_folder
     from reverie.tools.bench.result_tables import print_tables
     from reverie.tools.bench.results import load_runs, save_runs
 
-    unknown = [form for form in forms if form not in {*NAMES, *all_forms()}]
+    unknown = [form for form in forms if form not in {*NAMES, *ON_FEATURES, *all_forms()}]
     if unknown:
         raise click.BadParameter(f"there is no form {unknown[0]!r}", param_hint="--form")
     rows = [*forms, *(row for group in ablations for row in ABLATIONS[group])]
@@ -96,6 +104,7 @@ def accuracy_command(
     settings = ""
     if data is not None and images is None:
         _refuse(FOR_IMAGES, "--images")
+        _refuse_protocols(protocols, ON_DATA, "--images")
         pairs = product(protocols or ("product", "shift"), datasets or ("fashion", "mnist"))
         beginnings = []
         for protocol, dataset in pairs:
@@ -103,9 +112,13 @@ def accuracy_command(
             beginnings.append((protocol, files.name(), partial(begin_with_files, files, protocol, cache)))
     elif images is not None and data is None:
         _refuse(FOR_DATA, "--data")
+        _refuse_protocols(protocols, ON_IMAGES, "--data")
         own = OwnImages(images, validation, gan_steps=gan_steps, **pretraining)
         settings = own.digest()
-        beginnings = [("product", own.name(), partial(begin_with_folder, own, cache))]
+        beginnings = [
+            (protocol, own.name(), partial(begin_with_folder, own, protocol, cache))
+            for protocol in protocols or ("product",)
+        ]
     else:
         raise click.UsageError("give either --data or --images")
     for protocol, name, begin in beginnings:
@@ -128,3 +141,10 @@ def _refuse(names: Collection[str], owner: str) -> None:
         source = context.get_parameter_source(parameter.name or "")
         if parameter.name in names and source is not ParameterSource.DEFAULT:
             raise click.UsageError(f"{parameter.opts[0]} is for {owner}")
+
+
+def _refuse_protocols(given: Collection[str], offered: Collection[str], owner: str) -> None:
+    """Raises BadParameter where one was given that is not `offered`, and is for those who give `owner`."""
+    for protocol in given:
+        if protocol not in offered:
+            raise click.BadParameter(f"{protocol} is for {owner}", param_hint="--protocol")

@@ -13,12 +13,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from reverie.device_runtime.camera.inputs import InputMaker
+from reverie.device_runtime.camera.images import read_image
+from reverie.device_runtime.camera.inputs import CHUNK, InputMaker
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.home import store
 from reverie.device_runtime.method.labelled import label_files
 from reverie.device_runtime.method.models import Models
-from reverie.tools.bench.protocols import PROTOCOLS, Protocol, Samples, product_tasks, read_idx, validation_split
+from reverie.tools.bench.folder_protocols import FOLDER_PROTOCOLS, in_new_light
+from reverie.tools.bench.protocols import PROTOCOLS, Protocol, Samples, read_idx, validation_split
 from reverie.tools.options import GAN_STEPS
 
 GENERATORS: Mapping[str, Mapping[str, str]] = {
@@ -118,13 +120,14 @@ def begin_with_files(files: IdxImages, protocol: str, cache: Path | None, seed: 
     return Measured(files.name(), protocol, seed, steps, _installed(pretrained, steps.slots, scratch), pretrained)
 
 
-def begin_with_folder(own: OwnImages, cache: Path | None, seed: int, scratch: Path) -> Measured:
-    """`product` on images of one's own: three fifths of the classes are pretrained, then two updates bring the others.
+def begin_with_folder(own: OwnImages, protocol: str, cache: Path | None, seed: int, scratch: Path) -> Measured:
+    """A protocol of FOLDER_PROTOCOLS on images of one's own.
 
     A share of each class's images is tested. Raises FramesError, ExportError.
     """
     labelled = label_files(own.folder, 5)
-    names, tasks = tuple(label for label, _ in labelled), product_tasks(len(labelled))
+    kind = FOLDER_PROTOCOLS[protocol]
+    names, tasks = tuple(label for label, _ in labelled), kind.tasks(len(labelled))
     train: list[list[Path]] = []
     test: list[list[Path]] = []
     for slot, (label, files) in enumerate(labelled):
@@ -141,18 +144,35 @@ def begin_with_folder(own: OwnImages, cache: Path | None, seed: int, scratch: Pa
         for number, file in enumerate(train[slot]):
             (history / names[slot] / f"{number:06d}{file.suffix}").symlink_to(file.resolve())
     settings = own.digest()
-    beginning = _Beginning(cache or scratch, own.name(), "product", seed)
+    beginning = _Beginning(cache or scratch, own.name(), kind.pretraining, seed)
     pretrained = apart(_pretrain_folder, own, history, beginning, settings)
     start = _installed(pretrained, len(names), scratch)
     make = InputMaker(start.folder, start.manifest)
 
-    def samples(files: list[list[Path]], task: list[int]) -> Samples:
+    def samples(files: list[list[Path]], task: list[int], *, changed: bool = False) -> Samples:
         labels = np.repeat(task, [len(files[slot]) for slot in task])
-        return Samples(make.read([file for slot in task for file in files[slot]]), labels)
+        chosen = [file for slot in task for file in files[slot]]
+        return Samples(_in_new_light(make, chosen) if changed else make.read(chosen), labels)
 
-    learnt = [samples(train, task) for task in tasks]
-    steps = Protocol(learnt[0], learnt[1:], [samples(test, task) for task in tasks], len(names), names=names)
-    return Measured(own.name(), "product", seed, steps, start, pretrained, settings)
+    live = [files[: kind.live] for files in train]
+    known, *coming = tasks
+    steps = Protocol(
+        samples(train, known),
+        [samples(live, task, changed=kind.in_new_light) for task in coming],
+        [samples(test, known), *(samples(test, task, changed=kind.in_new_light) for task in coming)],
+        len(names),
+        names=names,
+    )
+    return Measured(own.name(), protocol, seed, steps, start, pretrained, settings)
+
+
+def _in_new_light(make: InputMaker, files: list[Path]) -> np.ndarray:
+    """As `InputMaker.read`, of images in new light."""
+    parts = []
+    for at in range(0, len(files), CHUNK):
+        changed = [make.prepared(in_new_light(read_image(file)), file) for file in files[at : at + CHUNK]]
+        parts.append(make.of_prepared(changed))
+    return np.concatenate(parts)
 
 
 class _Beginning(NamedTuple):

@@ -116,9 +116,14 @@ def _costs(form: str, group: list[Run]) -> list[str]:
         _percent([run.agreement[-1] for run in group]) if all(run.agreement for run in group) else "",
         f"{min(shares):.2f}-{max(shares):.2f}" if shares else "",
         f"{np.mean(steps):.0f}" if all(run.steps for run in group) else "",
-        f"{np.mean([run.seconds for run in group]):.0f}",
+        _seconds(float(np.mean([run.seconds for run in group]))),
         f"{max(max(run.peak_bytes) for run in group) / 1e6:.0f}",
     ]
+
+
+def _seconds(taken: float) -> str:
+    """Whole ones, of what takes less two digits."""
+    return f"{taken:.0f}" if taken >= 1 else f"{taken:.2g}"
 
 
 def _so_far(form: str, group: list[Run]) -> list[str]:

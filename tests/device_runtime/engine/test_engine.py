@@ -86,7 +86,7 @@ def test_the_learning_rate_given_is_the_one_used(solver_step, feeds, same, model
 def test_a_loss_that_is_no_number_leaves_the_weights_and_the_next_step_as_they_were(solver_step, feeds, same):
     step, spared = solver_step(), solver_step()
     bad = feeds(0) | {"input": np.full_like(feeds(0)["input"], np.nan)}
-    with pytest.raises(TrainingError, match="of solver_train (is nan|are no finite)"):
+    with pytest.raises(TrainingError, match=r"of solver_train (is nan|are no finite)"):
         step.step(bad, 1e-3)
     assert same(step.weights(), spared.weights())
     step.step(feeds(1), 1e-3)

@@ -151,6 +151,11 @@ def test_a_figure_that_not_every_seed_has_is_left_out():
     assert not re.findall(r" [45]0.0 \|$|\| 98.0 \||\| 800 \|", one, re.MULTILINE)
 
 
+def test_what_takes_less_than_a_second_is_told_as_precisely():
+    lines = as_markdown([run(seconds=[0.041, 0.045]), run(form="er", seconds=[41.0, 45.0])]).splitlines()
+    assert [line.split("|")[5].strip() for line in lines if "| 0 |" in line] == ["0.043", "43"]
+
+
 def test_no_confusion_is_told_where_no_class_is_new():
     lines = as_markdown([run(confused=[[0.0, 0.0], [0.0, 0.0]]), run(protocol="q", confused=[[1.0, 0.0]])]).splitlines()
     told = [line.split("|")[-3:-1] for line in lines if line.startswith("| none | 74.33 |")]
@@ -168,7 +173,9 @@ def test_a_run_that_is_given_twice_does_not_count_as_two_seeds(measured, reverie
     ("given", "told"),
     [
         (("--data", "d", "--solver-epochs", 9), "--solver-epochs is for --images"),
-        (("--images", "d", "--protocol", "shift"), "--protocol is for --data"),
+        (("--images", "d", "--dataset", "mnist"), "--dataset is for --data"),
+        (("--images", "d", "--protocol", "shift", "--protocol", "split-class"), "split-class is for --data"),
+        (("--data", "d", "--protocol", "chain"), "chain is for --images"),
         (("--images", "d", "--data", "d"), "give either --data or --images"),
     ],
 )

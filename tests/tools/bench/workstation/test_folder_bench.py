@@ -10,10 +10,14 @@ import numpy as np
 import own_backbones
 import pytest
 
+from reverie.device_runtime.camera.images import read_image
+from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.errors import FramesError
 from reverie.tools.bench import accuracy_start
+from reverie.tools.bench.accuracy_command import ON_DATA, ON_IMAGES
 from reverie.tools.bench.accuracy_start import OwnImages, begin_with_folder
-from reverie.tools.bench.protocols import product_tasks
+from reverie.tools.bench.folder_protocols import FOLDER_PROTOCOLS, chain_tasks, in_new_light
+from reverie.tools.bench.protocols import PROTOCOLS, product_tasks
 from reverie.tools.bench.results import Run, load_runs, save_runs
 
 LABELS = ("apple", "bolt", "cup", "dish", "egg")
@@ -48,7 +52,7 @@ def own(folder, solver="my_backbones:many", validation=False):
 @pytest.mark.parametrize("validation", [False, True])
 def test_a_share_of_each_class_is_tested_and_never_learnt(pictures, tmp_path, validation):
     (tmp_path / "scratch").mkdir()
-    measured = begin_with_folder(own(pictures, validation=validation), None, 0, tmp_path / "scratch")
+    measured = begin_with_folder(own(pictures, validation=validation), "product", None, 0, tmp_path / "scratch")
     steps = measured.steps
     assert measured.dataset == ("pictures validation" if validation else "pictures")
     assert measured.start.classes == LABELS[:3]
@@ -107,9 +111,93 @@ def test_three_fifths_of_the_classes_are_known_and_the_rest_comes_in_two_updates
     assert [slot for task in found for slot in task] == list(range(classes))
 
 
-def test_too_few_classes_are_refused():
-    with pytest.raises(FramesError, match="3 classes are too few"):
-        product_tasks(3)
+@pytest.mark.parametrize(("classes", "tasks"), [(9, (4, 1, 1, 1, 1, 1)), (81, (40, 9, 8, 8, 8, 8))])
+def test_of_a_chain_half_of_the_classes_are_known_and_the_rest_comes_in_five_updates(classes, tasks):
+    found = chain_tasks(classes)
+    assert tuple(len(task) for task in found) == tasks
+    assert [slot for task in found for slot in task] == list(range(classes))
+
+
+@pytest.mark.parametrize(("tasks", "classes"), [(product_tasks, 3), (chain_tasks, 8)])
+def test_too_few_classes_are_refused(tasks, classes):
+    with pytest.raises(FramesError, match=f"{classes} classes are too few"):
+        tasks(classes)
+
+
+def rows(samples):
+    return {row.tobytes() for row in samples.inputs}
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_few_learns_some_of_the_live_images_of_product(pictures, tmp_path):
+    def begun(protocol):
+        (tmp_path / protocol).mkdir()
+        return begin_with_folder(own(pictures), protocol, tmp_path / "cache", 0, tmp_path / protocol)
+
+    product, few = begun("product"), begun("few-5")
+    assert few.protocol == "few-5"
+    assert [len(update.labels) for update in few.steps.updates] == [5, 5]
+    for whole, part in zip(product.steps.updates, few.steps.updates, strict=True):
+        assert rows(part) < rows(whole)
+    assert rows(few.steps.history) == rows(product.steps.history)
+    assert list(map(rows, few.steps.tests)) == list(map(rows, product.steps.tests))
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_shift_brings_all_classes_again_in_new_light(pictures, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    measured = begin_with_folder(own(pictures), "shift", None, 0, tmp_path / "scratch")
+    steps, make = measured.steps, InputMaker(measured.start.folder, measured.start.manifest)
+    assert measured.start.classes == LABELS
+    (update,) = steps.updates
+    assert np.bincount(update.labels).tolist() == [12] * 5
+    before, after = steps.tests
+    np.testing.assert_array_equal(before.labels, after.labels)
+    changed = {make(in_new_light(read_image(file))).tobytes() for file in pictures.rglob("*.png")}
+    assert len(rows(update) & rows(after)) == 0
+    found = np.stack([np.frombuffer(row, np.float32) for row in sorted(changed)])
+    for row in (*update.inputs, *after.inputs):
+        assert np.abs(found - row).max(axis=1).min() < 1e-4
+    assert not rows(before) & rows(after)
+
+
+def test_in_new_light_an_image_is_darker_warmer_and_out_of_focus():
+    image = np.zeros((200, 300, 3), np.uint8)
+    image[:, 150:] = 200
+    changed = in_new_light(image)
+    assert changed[100, 290].tolist() == [70, 100, 120]
+    edge = changed[100, 140:160, 1]
+    assert edge[0] == 0
+    assert (np.diff(edge.astype(int)) >= 0).all()
+    assert len(set(edge)) > 5
+    assert in_new_light(image[:, :, 0])[100, 290] == 100
+
+
+def test_the_command_offers_the_protocols_that_there_are():
+    assert tuple(PROTOCOLS) == ON_DATA
+    assert tuple(FOLDER_PROTOCOLS) == ON_IMAGES
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_closed_forms_learn_behind_a_backbone_that_ends_before_the_last_layer(pictures, reverie):
+    asked = ("bench", "accuracy", "--images", pictures, "--size", "16,16", "--solver", "my_backbones:many")
+    more = (
+        "--backbone-until",
+        "head",
+        "--solver-epochs",
+        1,
+        "--gan-steps",
+        1,
+        "--seeds",
+        1,
+        "--output",
+        "figures.json",
+    )
+    finished = reverie(*asked, *more, "--protocol", "few-20", "--form", "slda")
+    assert finished.code == 0, finished.err
+    (run,) = load_runs(Path("figures.json"))
+    assert (run.protocol, run.form) == ("few-20", "slda")
+    assert run.overall(2) > 0.6
 
 
 def test_other_images_or_options_are_another_measurement(pictures, reverie):
@@ -129,15 +217,16 @@ def test_other_images_or_options_are_another_measurement(pictures, reverie):
 def test_a_cache_gives_what_was_pretrained_to_the_same_options_alone(pictures, tmp_path):
     cache, asked = tmp_path / "cache", own(pictures)
 
-    def begun(name, own):
+    def begun(name, own, protocol="product"):
         (tmp_path / name).mkdir()
-        return begin_with_folder(own, cache, 0, tmp_path / name).pretrained
+        return begin_with_folder(own, protocol, cache, 0, tmp_path / name).pretrained
 
     first = begun("first", asked)
     assert first.parent == cache
     written = (first / "solver.safetensors").stat()
     assert begun("again", asked) == first
     assert (first / "solver.safetensors").stat() == written
+    assert begun("few", asked, "few-5") == first
     other = begun("other", asked._replace(gan_steps=3))
     assert other != first
     assert (other / "solver.safetensors").is_file()
