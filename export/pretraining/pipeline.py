@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from reverie.device_runtime.bundle.manifest import MODELS, Backbone
 from reverie.device_runtime.bundle.preprocess import Preprocessing
@@ -102,7 +102,8 @@ def pretrain_arrays(
         for bound, values in ((built["generator"].low, low), (built["generator"].high, high)):
             bound.copy_(torch.from_numpy(values).reshape(-1, 1, 1))
     require_shape("solver", built["solver"], (torch.zeros(2, *shape),), (2, len(classes)))
-    trained = _take_weights(built["solver"], solver_weights)
+    given = read_weights_file(solver_weights) if solver_weights is not None else {}
+    trained = _take_weights(built["solver"], solver_weights, given)
     described = Pretrained(classes, shape, how, factories, {}, measured=measured_before or {})
     with new_folder(output) as work:
         done = _train_and_save(built, inputs, labels, described, work, config, progress, train_the_solver=not trained)
@@ -125,8 +126,10 @@ def _pretrain_on_features(
     how, classes = historical.how, len(historical.classes)
     image_shape = (how.channels, how.height, how.width)
     whole = build_network(solver, image_shape, classes)
-    trained = _take_weights(whole, solver_weights)
-    has_new_head = fit_classifier(whole, image_shape, classes)
+    weights = read_weights_file(solver_weights) if solver_weights is not None else {}
+    has_new_head = _leave_out_the_head(whole, weights, until, image_shape)
+    trained = _take_weights(whole, solver_weights, weights)
+    has_new_head = fit_classifier(whole, image_shape, classes) or has_new_head
     front, _ = cut_solver(whole, Backbone(until), image_shape)
     features = _features(front, historical, progress)
     front, rest = cut_solver(whole, feature_statistics(until, features), image_shape)
@@ -146,14 +149,33 @@ def _pretrain_on_features(
     )
 
 
-def _take_weights(solver: nn.Module, weights: Path | None) -> bool:
-    """Load `weights` where they are given; whether the solver is trained already, as a file is. Raises ExportError."""
+def _leave_out_the_head(whole: nn.Module, weights: dict[str, Tensor], until: str, image_shape: tuple[int, ...]) -> bool:
+    """Put the fresh values of what is behind the cut in the place of `weights` for other classes; whether any were.
+
+    What differs before the cut stays, to be refused.
+    """
+    own = whole.state_dict()
+    other = {name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape}
+    if not other:
+        return False
+    _, rest = cut_solver(whole, Backbone(until), image_shape)
+    if not other <= rest.state_dict().keys():
+        return False
+    weights.update({name: own[name] for name in other})
+    return True
+
+
+def _take_weights(solver: nn.Module, path: Path | None, weights: dict[str, Tensor]) -> bool:
+    """Load the `weights` of `path`, where one is given; whether the solver is trained, as a file is.
+
+    Raises ExportError.
+    """
     require_own_memory("solver", solver)
     if isinstance(solver, OnnxSolver):
         compare_with_file(solver)
-    if weights is not None:
-        load_weights(solver, read_weights_file(weights), weights)
-    return weights is not None or isinstance(solver, OnnxSolver)
+    if path is not None:
+        load_weights(solver, weights, path)
+    return path is not None or isinstance(solver, OnnxSolver)
 
 
 def _features(front: Front, historical: Historical, progress: Progress) -> np.ndarray:

@@ -49,9 +49,10 @@ class PretrainConfig:
 
 
 class Measured(NamedTuple):
-    """What pretraining reached: accuracy on the validation images, and the generator's class coverage."""
+    """What pretraining reached: accuracy on the validation images, of each class too, and the generator's coverage."""
 
     validation_accuracy: float
+    class_accuracy: tuple[float, ...]
     class_coverage: tuple[float, ...]
 
 
@@ -76,7 +77,10 @@ def pretrain(
     if train_the_solver:
         train_solver(solver, *train, config, progress)
     averaged = train_gan(with_code(generator), with_code(discriminator), *train, config, progress)
-    measured = Measured(accuracy(solver, *validation), class_coverage(averaged, solver, classes))
+    images, truth = validation
+    right = (taken_for(solver, images) == truth).double()
+    of_each = tuple(float(right[truth == slot].mean()) for slot in range(classes))
+    measured = Measured(float(right.mean()), of_each, class_coverage(averaged, solver, classes))
     return averaged.network if isinstance(averaged, IgnoringCode) else averaged, measured
 
 
@@ -95,15 +99,11 @@ def split_validation(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(validation))
 
 
-def accuracy(solver: nn.Module, inputs: Tensor, labels: Tensor) -> float:
-    """Share of `inputs` (N, *S) whose largest logit is their label (N,)."""
+def taken_for(solver: nn.Module, inputs: Tensor) -> Tensor:
+    """The class slot (N,) with the largest logit of each of `inputs` (N, *S)."""
     solver.eval()
     with torch.no_grad():
-        right: int = sum(
-            int((solver(x).argmax(1) == y).sum().item())
-            for x, y in zip(inputs.split(MEASURED), labels.split(MEASURED), strict=True)
-        )
-    return right / len(labels)
+        return torch.cat([solver(x).argmax(1) for x in inputs.split(MEASURED)])
 
 
 def train_solver(solver: nn.Module, inputs: Tensor, labels: Tensor, config: PretrainConfig, progress: Progress) -> None:
@@ -199,8 +199,3 @@ def class_coverage(
         parts = zip(noise.split(MEASURED), code.split(MEASURED), strict=True)
         seen = torch.cat([solver(generator(*part))[:, :classes].argmax(1) for part in parts])
     return tuple((torch.bincount(seen, minlength=classes).double() / samples).tolist())
-
-
-def few_generated(coverage: tuple[float, ...]) -> list[int]:
-    """Classes of which a generator makes less than half their even share."""
-    return [at for at, share in enumerate(coverage) if share < 0.5 / len(coverage)]

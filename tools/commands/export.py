@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from reverie.tools.doubts import doubts
 from reverie.tools.options import comma_separated, dimensions, preprocessing_options
 
 
@@ -97,5 +98,7 @@ def command(
     )
     for what, figures in networks.compared.items():
         click.echo(f"{what} in onnxruntime agrees with torch, relative difference {figures['relative']:.1e}")
+    for doubt in doubts(manifest.classes, manifest.unknown.get("measured")):
+        click.echo(doubt)
     written = [figures["relative"] for what, figures in manifest.parity.items() if what not in networks.compared]
     click.echo(f"{output}: {len(written)} artifacts agree with torch, largest relative difference {max(written):.1e}")

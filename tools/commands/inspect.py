@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reverie.tools.display import describe_backbone, describe_canary, describe_preprocessing
+from reverie.tools.doubts import doubts
 from reverie.tools.options import json_option
 
 
@@ -37,6 +38,8 @@ def command(bundle: Path, as_json: bool) -> None:
     beside = _preprocessing_beside(manifest.unknown.get("measured"))
     if beside:
         console.print(beside, markup=False, highlight=False)
+    for doubt in doubts(manifest.classes, manifest.unknown.get("measured")):
+        console.print(doubt, style="yellow", markup=False, highlight=False)
     if manifest.backbone is not None:
         console.print(describe_backbone(manifest), markup=False)
     console.print(describe_canary(manifest))

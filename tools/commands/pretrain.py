@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from reverie.tools.doubts import doubts
 from reverie.tools.options import comma_separated, dimensions, gan_steps_option, preprocessing_options, seed_option
 
 
@@ -50,7 +51,7 @@ def command(
 ) -> None:
     """Train a reference solver, or your own, and a GAN on IMAGES/LABEL/*.png|jpg."""
     from reverie.export.pretraining.pipeline import pretrain_folder
-    from reverie.export.pretraining.training import PretrainConfig, few_generated
+    from reverie.export.pretraining.training import PretrainConfig
     from reverie.tools.display import step_progress
 
     console = Console()
@@ -68,17 +69,14 @@ def command(
         order=classes,
         backbone_until=backbone_until,
     )
-    console.print(f"solver: {described.measured['validation_accuracy']:.1%} of the validation images are right")
-    console.print("generator, share of each class among its samples as the solver sees them:")
-    for label, share in zip(described.classes, described.measured["class_coverage"], strict=True):
-        console.print(f"  {label}: {share:.1%}", markup=False, highlight=False)
-    few = few_generated(described.measured["class_coverage"])
-    if few:
-        names = ", ".join(described.classes[at] for at in few)
-        console.print(
-            f"warning: the generator makes less than half its share of {names}, and a box cannot rehearse what it does "
-            "not make: train longer (--gan-steps) or from another --seed",
-            style="yellow",
-            markup=False,
-        )
+    measured = described.measured
+    console.print(
+        f"solver: {measured['validation_accuracy']:.1%} of the validation images are right; of each class, and"
+    )
+    console.print("its share among the generator's samples as the solver sees them:")
+    shares = zip(described.classes, measured["class_accuracy"], measured["class_coverage"], strict=True)
+    for label, right, share in shares:
+        console.print(f"  {label}: {right:.1%} right, {share:.1%} generated", markup=False, highlight=False)
+    for doubt in doubts(described.classes, measured):
+        console.print(doubt, style="yellow", markup=False)
     console.print(f"written to {output}")

@@ -18,7 +18,7 @@ from workstation_support import CLASSES, TinyDiscriminator, TinyGenerator, TinyS
 from reverie.device_runtime.errors import ExportError
 from reverie.device_runtime.method.coordinates import principal_coordinates
 from reverie.export.pretraining.historical import find_historical, read_images
-from reverie.export.pretraining.training import PretrainConfig, accuracy, class_coverage, pretrain, split_validation
+from reverie.export.pretraining.training import PretrainConfig, class_coverage, pretrain, split_validation, taken_for
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,7 @@ def test_pictures_become_a_solver_that_a_box_serves(reverie, workspace, colour):
     assert (done.code, done.err) == (0, "")
     shown = re.search(r"solver: ([\d.]+)% of the validation images are right", done.out)
     assert float(shown[1]) > 90
-    assert all(re.search(rf"^  {label}: [\d.]+%$", done.out, re.MULTILINE) for label in LABELS)
+    assert all(re.search(rf"^  {label}: [\d.]+% right, [\d.]+% generated$", done.out, re.MULTILINE) for label in LABELS)
     described = json.loads((workspace / "trained/pretrained.json").read_text("utf-8"))
     assert described["measured"]["validation_accuracy"] == pytest.approx(float(shown[1]) / 100, abs=5e-4)
     assert (described["classes"], described["input_shape"]) == (list(LABELS), [3 if colour else 1, 20, 24])
@@ -64,7 +64,10 @@ def test_pictures_become_a_solver_that_a_box_serves(reverie, workspace, colour):
         assert all(value.dtype == torch.float32 and value.isfinite().all() for value in weights.values())
     assert {p.suffix for p in (workspace / "trained").iterdir()} == {".json", ".safetensors"}
 
-    assert reverie("export", "trained", "--output", "bundle").code == 0
+    for repeated in (("export", "trained", "--output", "bundle"), ("inspect", "bundle")):
+        done = reverie(*repeated)
+        assert done.code == 0
+        assert ("less than half its share of" in " ".join(done.out.split())) == bool(few)
     assert reverie("install", "bundle", "--home", "home").code == 0
     for at, label in enumerate(LABELS):
         cv2.imwrite("new.png", picture(at, colour, seed=1000))
@@ -199,6 +202,5 @@ def test_accuracy_and_coverage_count_what_the_solver_says():
 
     images = torch.ones(10, 1, 4, 4)
     images[:4] = -1
-    assert accuracy(Constant(), images, torch.tensor([0] * 4 + [1] * 6)) == 1
-    assert accuracy(Constant(), images, torch.tensor([0] * 5 + [1] * 5)) == pytest.approx(0.9)
+    assert taken_for(Constant(), images).tolist() == [0] * 4 + [1] * 6
     assert class_coverage(Signed(), Constant(), 3, samples=900) == pytest.approx((1 / 3, 2 / 3, 0))

@@ -120,8 +120,10 @@ def test_from_a_whole_model_for_other_classes_to_a_box_that_learns_one_more(reve
 
 
 @pytest.mark.usefixtures("given")
-def test_the_front_stays_and_a_head_for_other_classes_is_replaced_and_trained(reverie):
-    assert reverie(*pretrain("many", "--solver-weights", "many.safetensors")).code == 0
+@pytest.mark.parametrize("solver", ["many", "growing"])
+def test_the_front_stays_and_a_head_for_other_classes_is_replaced_and_trained(reverie, solver):
+    done = reverie(*pretrain(solver, "--solver-weights", "many.safetensors"))
+    assert done.code == 0, done.err
     before = safetensors.torch.load_file("many.safetensors")
     after = safetensors.torch.load_file("trained/solver.safetensors")
     assert before.keys() == after.keys()
