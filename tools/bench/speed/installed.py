@@ -21,16 +21,16 @@ def installed_bytes() -> dict[str, tuple[int, int]]:
     The engine for training is installed alone, the ordinary one and torch with all that they declare. Raises
     EngineError.
     """
-    name = installed_engine().name
+    here = installed_engine().name
     ours = with_requirements("reverie", own=False)
-    ours |= _alone(name) if name == TRAINING else with_requirements(name)
+    ours |= _alone(here) if here == TRAINING else with_requirements(here)
     engine = with_requirements("torch")
     theirs = dict(engine)
     for name in IMAGES:
         theirs |= with_requirements(name)
     return {
         "environment": (sum(ours.values()) + _own_bytes(), sum(theirs.values())),
-        "engine in it": (ours[name], sum(engine.values())),
+        "engine in it": (ours[here], sum(engine.values())),
     }
 
 

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from reverie.device_runtime.engine.installed import installed_engine
 from reverie.device_runtime.serving.predictor import Predictor
 from reverie.tools.bench.speed import box, run
 from reverie.tools.bench.speed.box import LIVE, cold_starts
@@ -36,6 +37,8 @@ def test_a_box_is_counted_without_the_workstation_and_torch_with_all_that_it_dec
     assert ours.keys().isdisjoint({"reverie", "torch", "onnx", "sympy", "h5py", "pytest"})
     assert {"torch", "sympy", "mpmath", "networkx", "markupsafe"} <= with_requirements("torch").keys()
     sizes = installed_bytes()
+    here = installed_engine().name
+    assert sizes["engine in it"][0] == with_requirements(here)[here]
     for part in (0, 1):
         assert sizes["environment"][part] > sizes["engine in it"][part] > 0
 
