@@ -19,8 +19,8 @@ import numpy as np
 from reverie.device_runtime.engine.installed import TRAINING, installed_engine
 from reverie.device_runtime.errors import EngineError, first_line
 
-THREADS = max(1, len(os.sched_getaffinity(0)))
-"""Threads of one session: all the cores that this process may use."""
+THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""Threads of one session: all the cores that this process may use; elsewhere than on Linux, all there are."""
 
 _M_ARENA_MAX = -8
 """Of malloc.h."""
