@@ -12,7 +12,7 @@ import numpy as np
 from reverie.device_runtime.bundle.manifest import (
     MANIFEST,
     MAX_MANIFEST,
-    TRAINING,
+    TRAINING_GRAPH,
     FileRecord,
     Manifest,
     TensorRecord,
@@ -73,14 +73,14 @@ def read_manifest(folder: Path, expected: str | None = None) -> Manifest:
 
 def read_training(folder: Path, manifest: Manifest, model: str, block: int) -> bytes:
     """The training graph of `model` in a bundle folder, verified, in the form for `block`. Raises BundleError."""
-    path = manifest.form(f"{model}_train/{TRAINING}", block)
+    path = manifest.form(f"{model}_train/{TRAINING_GRAPH}", block)
     return read_verified(folder, path, manifest.files[path])
 
 
 def training_graph(folder: Path, block: int = 1) -> bytes:
     """The training graph that lies in `folder`, which this process has written itself, in the form for `block`."""
-    form = folder / blocked_form(TRAINING, block)
-    return (form if form.is_file() else folder / TRAINING).read_bytes()
+    form = folder / blocked_form(TRAINING_GRAPH, block)
+    return (form if form.is_file() else folder / TRAINING_GRAPH).read_bytes()
 
 
 def read_weights(model: bytes, tensors: Mapping[str, TensorRecord]) -> Weights:

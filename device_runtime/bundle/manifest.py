@@ -31,11 +31,11 @@ SEARCHES = ("synthesis_image", "synthesis_noise")
 SAMPLING = "sampling"
 BETAS = {"solver": (0.9, 0.999), "generator": (0.5, 0.99), "discriminator": (0.5, 0.99)}
 """AdamW's, by network."""
-TRAINING = "training_model.onnx"
+TRAINING_GRAPH = "training_model.onnx"
 """In a folder for each network. Beside it, bundles of format 1 have what onnxruntime's own API for training reads."""
 REQUIRED_FILES = (
     *(f"{model}.onnx" for model in MODELS),
-    *(f"{model}_train/{TRAINING}" for model in MODELS),
+    *(f"{model}_train/{TRAINING_GRAPH}" for model in MODELS),
     *(f"{search}.onnx" for search in SEARCHES),
 )
 

@@ -76,7 +76,7 @@ def _require_one(packages: Path) -> None:
     names = sorted(
         path.name.split("-")[0].replace("_", "-")
         for path in packages.glob("onnxruntime*.dist-info")
-        if "onnxruntime/__init__.py," in (path / "RECORD").read_text(encoding="utf-8")
+        if (path / "RECORD").is_file() and "onnxruntime/__init__.py," in (path / "RECORD").read_text(encoding="utf-8")
     )
     if len(names) > 1:
         both = " ".join(names)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from reverie.device_runtime.bundle.manifest import BETAS, GRADIENT, TRAINING, Weights
+from reverie.device_runtime.bundle.manifest import BETAS, GRADIENT, TRAINING_GRAPH, Weights
 from reverie.device_runtime.bundle.onnx_check import check_model
 from reverie.device_runtime.engine.adamw import AdamW
 from reverie.device_runtime.engine.chunks import inputs_by_row, joined, on_all_cores, split_rows
@@ -40,7 +40,7 @@ class TrainStep:
         BundleError, EngineError.
         """
         self._name = name
-        check_model(model, f"{TRAINING} of {name}", operators=installed_engine().operators)
+        check_model(model, f"{TRAINING_GRAPH} of {name}", operators=installed_engine().operators)
         self._session = open_session(model, session_options(1 if chunk else THREADS))
         inputs = {i.name: i for i in self._session.get_inputs()}
         outputs = [o.name for o in self._session.get_outputs()]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from reverie.device_runtime.bundle.manifest import TRAINING, TensorRecord
+from reverie.device_runtime.bundle.manifest import TRAINING_GRAPH, TensorRecord
 from reverie.device_runtime.errors import ExportError
 from reverie.export.gradients.reverse import add_gradients
 from reverie.export.graphs.onnx_export import strip_metadata, weights_to_inputs
@@ -29,7 +29,7 @@ def write_training(model: onnx.ModelProto, trainable: Sequence[str], folder: Pat
     folder.mkdir(parents=True)
     weights_to_inputs(model, trainable)
     give_gradients(model, trainable)
-    for name, form in rewriting.forms(model, TRAINING).items():
+    for name, form in rewriting.forms(model, TRAINING_GRAPH).items():
         strip_metadata(form)
         (folder / name).write_bytes(form.SerializeToString(deterministic=True))
 
