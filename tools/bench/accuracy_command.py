@@ -20,7 +20,7 @@ ON_IMAGES = ("product", "chain", "few-5", "few-20", "few-60", "shift")
 GENERATORS = ("reference", "linear", "transposed", "unconditional")
 FOR_DATA = ("datasets", "generator")
 FOR_IMAGES = (
-    *("size", "solver", "solver_weights", "backbone_until", "solver_epochs"),
+    *("test_images", "shuffle_classes", "size", "solver", "solver_weights", "backbone_until", "solver_epochs"),
     *(*STATED, "preprocess_with", "photos"),
 )
 """Parameters of `accuracy` that mean nothing for the other kind of images."""
@@ -42,6 +42,12 @@ DATA = "Folder that holds mnist/ and fashion/ with the original idx files, plain
     type=click.Path(path_type=Path),
     help="In the place of --data: a folder of class-named folders.",
 )
+@click.option(
+    "--test-images",
+    type=click.Path(path_type=Path),
+    help="Of --images: a folder of the same classes to test on.  [default: a fifth of the images]",
+)
+@click.option("--shuffle-classes", is_flag=True, help="Of --images: let classes come in an order drawn with the seed.")
 @click.option("--size", callback=dimensions, help="Of --images, as in `reverie pretrain`; so are its other options.")
 @click.option("--solver")
 @click.option("--solver-weights", type=click.Path(path_type=Path))

@@ -16,6 +16,7 @@ import numpy as np
 from reverie.device_runtime.camera.images import read_image
 from reverie.device_runtime.camera.inputs import CHUNK, InputMaker
 from reverie.device_runtime.changes import installation
+from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.home import store
 from reverie.device_runtime.method.labelled import label_files
 from reverie.device_runtime.method.models import Models
@@ -82,6 +83,10 @@ class OwnImages(NamedTuple):
     gan_steps: int
     stated: Mapping[str, Any]
     compare: tuple[str, Path] | None
+    test_images: Path | None = None
+    """A folder of the same classes that is tested in the place of a share of the images."""
+    shuffle_classes: bool = False
+    """Whether classes come in an order drawn with the seed, and not in the alphabet's."""
 
     def name(self) -> str:
         """Of the data set in a Run."""
@@ -89,8 +94,9 @@ class OwnImages(NamedTuple):
 
     def digest(self) -> str:
         """Of the images and of all else; others begin with other networks and give other figures."""
-        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        listed = [(path.relative_to(self.folder).as_posix(), path.stat().st_size) for path in files]
+        folders = [self.folder, *([] if self.test_images is None else [self.test_images])]
+        files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+        listed = [(path.as_posix(), path.stat().st_size) for path in files]
         return _digest((self._replace(folder=self.folder.resolve()), listed))
 
 
@@ -123,21 +129,15 @@ def begin_with_files(files: IdxImages, protocol: str, cache: Path | None, seed: 
 def begin_with_folder(own: OwnImages, protocol: str, cache: Path | None, seed: int, scratch: Path) -> Measured:
     """A protocol of FOLDER_PROTOCOLS on images of one's own.
 
-    A share of each class's images is tested. Raises FramesError, ExportError.
+    A share of each class's images is tested, unless there is a folder to test on. Raises FramesError, ExportError.
     """
     labelled = label_files(own.folder, 5)
     kind = FOLDER_PROTOCOLS[protocol]
-    names, tasks = tuple(label for label, _ in labelled), kind.tasks(len(labelled))
-    train: list[list[Path]] = []
-    test: list[list[Path]] = []
-    for slot, (label, files) in enumerate(labelled):
-        shuffled = np.random.default_rng([seed, slot]).permutation(len(files))
-        order = [own.folder / label / files[at] for at in shuffled]
-        tested = max(1, round(TESTED * len(order)))
-        if own.validation:
-            order = order[tested:]
-        test.append(order[:tested])
-        train.append(order[tested:])
+    tasks = kind.tasks(len(labelled))
+    if own.shuffle_classes:
+        labelled = _in_drawn_order(labelled, len(tasks[0]), seed)
+    names = tuple(label for label, _ in labelled)
+    train, test = _learnt_and_tested(own, labelled, seed)
     history = scratch / "history"
     for slot in tasks[0]:
         (history / names[slot]).mkdir(parents=True)
@@ -164,6 +164,36 @@ def begin_with_folder(own: OwnImages, protocol: str, cache: Path | None, seed: i
         names=names,
     )
     return Measured(own.name(), protocol, seed, steps, start, pretrained, settings)
+
+
+def _in_drawn_order(labelled: list[tuple[str, list[str]]], known: int, seed: int) -> list[tuple[str, list[str]]]:
+    """The classes in an order drawn with the seed; the `known` ones, which come first, in the alphabet's."""
+    order = np.random.default_rng([seed, len(labelled)]).permutation(len(labelled)).tolist()
+    return [labelled[at] for at in (*sorted(order[:known]), *order[known:])]
+
+
+def _learnt_and_tested(
+    own: OwnImages, labelled: list[tuple[str, list[str]]], seed: int
+) -> tuple[list[list[Path]], list[list[Path]]]:
+    """The files of each class that are learnt, and those that are tested. Raises FramesError."""
+    given = dict(label_files(own.test_images, 1)) if own.test_images is not None else {}
+    train: list[list[Path]] = []
+    test: list[list[Path]] = []
+    for slot, (label, files) in enumerate(labelled):
+        shuffled = np.random.default_rng([seed, slot]).permutation(len(files))
+        order = [own.folder / label / files[at] for at in shuffled]
+        tested = max(1, round(TESTED * len(order)))
+        if own.test_images is None and own.validation:
+            order = order[tested:]
+        if own.test_images is None or own.validation:
+            test.append(order[:tested])
+            train.append(order[tested:])
+            continue
+        if label not in given:
+            raise FramesError(f"{own.test_images} has no images of {label}: it must have those of every class")
+        test.append([own.test_images / label / file for file in given[label]])
+        train.append(order)
+    return train, test
 
 
 def _in_new_light(make: InputMaker, files: list[Path]) -> np.ndarray:
