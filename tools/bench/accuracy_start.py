@@ -138,6 +138,7 @@ def begin_with_folder(own: OwnImages, protocol: str, cache: Path | None, seed: i
         labelled = _in_drawn_order(labelled, len(tasks[0]), seed)
     names = tuple(label for label, _ in labelled)
     train, test = _learnt_and_tested(own, labelled, seed)
+    _require_tested(own, tasks, names, test)
     history = scratch / "history"
     for slot in tasks[0]:
         (history / names[slot]).mkdir(parents=True)
@@ -189,11 +190,19 @@ def _learnt_and_tested(
             test.append(order[:tested])
             train.append(order[tested:])
             continue
-        if label not in given:
-            raise FramesError(f"{own.test_images} has no images of {label}: it must have those of every class")
-        test.append([own.test_images / label / file for file in given[label]])
+        test.append([own.test_images / label / file for file in given.get(label, ())])
         train.append(order)
     return train, test
+
+
+def _require_tested(own: OwnImages, tasks: list[list[int]], names: tuple[str, ...], test: list[list[Path]]) -> None:
+    """A class may be learnt and not tested. Raises FramesError where none of a whole task is tested."""
+    for task in tasks:
+        if not any(test[slot] for slot in task):
+            raise FramesError(
+                f"{own.test_images} has no images of {', '.join(names[slot] for slot in task)}: it must have those of "
+                "some of the classes that are learnt together"
+            )
 
 
 def _in_new_light(make: InputMaker, files: list[Path]) -> np.ndarray:

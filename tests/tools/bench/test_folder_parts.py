@@ -6,7 +6,7 @@ import pytest
 
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.method.labelled import label_files
-from reverie.tools.bench.accuracy_start import OwnImages, _in_drawn_order, _learnt_and_tested
+from reverie.tools.bench.accuracy_start import OwnImages, _in_drawn_order, _learnt_and_tested, _require_tested
 
 LABELS = [f"class{at:02}" for at in range(9)]
 
@@ -48,10 +48,14 @@ def test_settings_are_chosen_on_images_that_are_neither_learnt_nor_tested(folder
     assert len(held_out) == 18
 
 
-def test_a_class_that_is_not_there_to_test_is_named(folders):
+def test_a_class_may_be_learnt_and_not_tested_but_not_all_that_are_learnt_together(folders):
     (folders / "val/class04").rename(folders / "val/another")
-    with pytest.raises(FramesError, match="val has no images of class04: it must have those of every class"):
-        parts(folders, tests=folders / "val")
+    own = OwnImages(folders / "train", False, None, None, None, None, 1, 1, {}, None, folders / "val")
+    train, test = _learnt_and_tested(own, label_files(own.folder, 5), seed=0)
+    assert (len(train[4]), test[4]) == (10, [])
+    _require_tested(own, [[0, 1], [3, 4]], tuple(LABELS), test)
+    with pytest.raises(FramesError, match="val has no images of class04: it must have those of some of the classes"):
+        _require_tested(own, [[0, 1], [4]], tuple(LABELS), test)
 
 
 def test_a_drawn_order_is_one_for_a_seed_and_has_the_known_classes_of_a_bundle_first():
