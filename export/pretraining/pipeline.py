@@ -102,8 +102,7 @@ def pretrain_arrays(
         for bound, values in ((built["generator"].low, low), (built["generator"].high, high)):
             bound.copy_(torch.from_numpy(values).reshape(-1, 1, 1))
     require_shape("solver", built["solver"], (torch.zeros(2, *shape),), (2, len(classes)))
-    given = read_weights_file(solver_weights) if solver_weights is not None else {}
-    trained = _take_weights(built["solver"], solver_weights, given)
+    trained = _take_weights(built["solver"], solver_weights, _given(solver_weights))
     described = Pretrained(classes, shape, how, factories, {}, measured=measured_before or {})
     with new_folder(output) as work:
         done = _train_and_save(built, inputs, labels, described, work, config, progress, train_the_solver=not trained)
@@ -126,7 +125,7 @@ def _pretrain_on_features(
     how, classes = historical.how, len(historical.classes)
     image_shape = (how.channels, how.height, how.width)
     whole = build_network(solver, image_shape, classes)
-    weights = read_weights_file(solver_weights) if solver_weights is not None else {}
+    weights = _given(solver_weights)
     has_new_head = _leave_out_the_head(whole, weights, until, image_shape)
     trained = _take_weights(whole, solver_weights, weights)
     has_new_head = fit_classifier(whole, image_shape, classes) or has_new_head
@@ -147,6 +146,10 @@ def _pretrain_on_features(
         train_the_solver=has_new_head or not trained,
         whole=whole,
     )
+
+
+def _given(path: Path | None) -> dict[str, Tensor]:
+    return {} if path is None else read_weights_file(path)
 
 
 def _leave_out_the_head(whole: nn.Module, weights: dict[str, Tensor], until: str, image_shape: tuple[int, ...]) -> bool:

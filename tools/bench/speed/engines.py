@@ -74,7 +74,8 @@ def _process(folder: Path, packages: Path | None = None) -> Iterator[subprocess.
     """A process that takes the steps of a box when it is told to, with `packages` before those that are installed."""
     environment = dict(os.environ)
     if packages is not None:
-        environment["PYTHONPATH"] = os.pathsep.join([str(packages.resolve()), environment.get("PYTHONPATH", "")])
+        before = filter(None, (str(packages.resolve()), environment.get("PYTHONPATH")))  # an empty one is this folder
+        environment["PYTHONPATH"] = os.pathsep.join(before)
     command = [sys.executable, "-m", __name__, str(folder / "home")]
     with subprocess.Popen(  # noqa: S603 (our own module)
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
