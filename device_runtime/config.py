@@ -83,6 +83,8 @@ class SynthesisConfig:
     """Weight of the mean absolute difference between neighbouring pixels (image search)."""
     pull: float = 0.0
     """Weight of the mean squared distance from where the search began (image search)."""
+    after_solving: bool = False
+    """Whether stages 3 to 5 follow where stage 2 solved the solver from class statistics: they gain nothing there."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,18 @@ class UpdateConfig:
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     generative: GenerativeConfig = field(default_factory=GenerativeConfig)
     promotion: PromotionConfig = field(default_factory=PromotionConfig)
+    closed_form: bool = True
+    """Solve a solver that is one linear layer behind a backbone from the statistics of its classes, which measured
+    best; otherwise it is trained like any other."""
+
+    def on_features(self) -> UpdateConfig:
+        """As it is used where statistics draw the generated inputs: none are softened or spread further, as the
+        statistics know where classes end, and what is searched in stage 4 is the features, begun at drawn ones.
+        """
+        synthesis = self.synthesis
+        if synthesis.search == "noise":
+            synthesis = replace(synthesis, search="image", start="generated")
+        return replace(self, replay=replace(self.replay, temperature=1.0, noise_spread=1.0), synthesis=synthesis)
 
     def literal(self) -> UpdateConfig:
         """The published form: count weights, hard pseudo-labels, reference labels from the live labels, random
@@ -188,6 +202,7 @@ class UpdateConfig:
         """
         return replace(
             self,
+            closed_form=False,
             replay=replace(
                 self.replay, soft_labels=False, temperature=1.0, balance=False, noise_spread=1.0, per_live=1.0
             ),

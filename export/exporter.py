@@ -1,4 +1,4 @@
-"""Solver, generator and discriminator in torch → a bundle that trains on a box.
+"""Solver, and generator and discriminator or class statistics → a bundle that learns on a box.
 
 Each graph is exported, refused if an operator cannot train, turned into what the device runs, compared with
 torch on random inputs of two batch sizes, and only then written. The bundle appears whole or not at all.
@@ -30,11 +30,13 @@ from reverie.device_runtime.bundle.manifest import (
     MANIFEST,
     SAMPLING,
     SIGNATURE,
+    STATISTICS,
     Manifest,
     TensorRecord,
     blocked_form,
 )
 from reverie.device_runtime.bundle.parsing import parse_manifest
+from reverie.device_runtime.bundle.statistics import write_statistics
 from reverie.device_runtime.engine.graph import Graph, block_size
 from reverie.device_runtime.engine.installed import installed_engine
 from reverie.device_runtime.engine.train_step import TrainStep
@@ -104,31 +106,38 @@ class _Exporter:
         require_fitting(n)
         if n.canary is not None:
             canary_files(n.canary, n.classes, n.input_shape)  # refused before the work
-        whole, shape = (n.front.whole, n.front.image_shape) if n.front else (n.solver, n.input_shape)
-        self.examples = Examples(n.input_shape, shape, n.noise_size, len(n.classes), n.slots)
+        image_shape = n.front.image_shape if n.front else n.input_shape
+        self.examples = Examples(n.input_shape, image_shape, n.noise_size, len(n.classes), n.slots)
+        own = n.front is None or n.statistics is not None
+        whole, shape = (n.solver, n.input_shape) if own or n.front is None else (n.front.whole, image_shape)
         self.trainable = select(whole, n.train, torch.zeros(2, *shape), dict(n.solver.named_parameters()))
         if n.front:
             self.write_backbone(n.front)
+        if n.statistics is not None:
+            (self.folder / STATISTICS).write_bytes(write_statistics(n.statistics))
         self.write_serving(
             "solver", graphs.ServingSolver(n.solver, n.slots, len(n.classes)), ("logits", "probabilities")
         )
         training = batch_statistics.SolverTrainingOnBatches(n.solver)
         self.write_training("solver", training, batch_statistics.outputs(training))
-        self.write_training("discriminator", graphs.DiscriminatorTraining(n.discriminator), ("loss",))
-        self.write_training(
-            "generator",
-            graphs.GeneratorTraining(n.generator, n.discriminator, n.solver),
-            ("loss", "generated"),
-        )
-        self.write_serving("generator", graphs.ServingGenerator(n.generator), ("generated",))
-        self.write_serving("discriminator", graphs.ServingDiscriminator(n.discriminator), ("verdict",))
         pair = graphs.SynthesisLoss(copy.deepcopy(n.solver), self.perturbed_solver())
+        if n.statistics is None:
+            self.write_generative(*n.pair)
         self.write_synthesis("image", graphs.ImageSynthesis(pair), "input", ("loss", "each"))
-        self.write_synthesis("noise", graphs.NoiseSynthesis(pair, n.generator), "noise", ("loss", "each", "generated"))
+        if n.statistics is None:
+            module = graphs.NoiseSynthesis(pair, n.pair[0])
+            self.write_synthesis("noise", module, "noise", ("loss", "each", "generated"))
         if n.canary is not None:
             self.progress(CANARY)
             add_canary(self.folder, self.manifest(), n.canary)
         return self.manifest()
+
+    def write_generative(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        self.write_training("discriminator", graphs.DiscriminatorTraining(discriminator), ("loss",))
+        module = graphs.GeneratorTraining(generator, discriminator, self.networks.solver)
+        self.write_training("generator", module, ("loss", "generated"))
+        self.write_serving("generator", graphs.ServingGenerator(generator), ("generated",))
+        self.write_serving("discriminator", graphs.ServingDiscriminator(discriminator), ("verdict",))
 
     def write_backbone(self, front: Front) -> None:
         self.progress(BACKBONE)
@@ -191,7 +200,7 @@ class _Exporter:
         self.progress(path)
         model = self.to_onnx(module, outputs)
         weights = {n: p.detach().numpy() for n, p in module.named_parameters()}
-        if {"solver", "generator"} <= self.chunks.keys():
+        if {"solver", *(["generator"] if self.networks.statistics is None else [])} <= self.chunks.keys():
             self.chunks[f"synthesis_{name}"] = chunk_rows(model, _parameters(module), ACTIVATIONS_SYNTHESIS)
         operators.make_trainable(model, {wanted})
         model = artifacts.input_gradient(model, wanted)
@@ -256,6 +265,7 @@ class _Exporter:
             files=files,
             tensors=self.tensors,
             backbone=n.front.described if n.front else None,
+            statistics=n.kept,
             training=self.trainable.to_json() | self.statistics() | {"chunks": self.chunks},
             parity=self.parity,
             tools=tools | {"python": platform.python_version()},

@@ -1,4 +1,4 @@
-"""What is exported: solver, generator and discriminator, and what they are of."""
+"""What is exported: solver, and generator and discriminator or class statistics, and what they are of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from reverie.device_runtime.bundle.manifest import Statistics
 from reverie.device_runtime.bundle.preprocess import Preprocessing
+from reverie.device_runtime.bundle.statistics import ClassStatistics
 from reverie.device_runtime.errors import ExportError
 from reverie.export.solvers.backbone import Front
 from reverie.export.solvers.factories import require_shape
@@ -17,14 +19,14 @@ from reverie.export.solvers.factories import require_shape
 
 @dataclass(frozen=True)
 class Networks:
-    """What is exported. All three are built for `slots` classes, of which the first have names.
+    """What is exported. All networks are built for `slots` classes, of which the first have names.
 
     `front` makes their inputs out of images; without one, inputs are the preprocessed images.
     """
 
     solver: nn.Module
-    generator: nn.Module
-    discriminator: nn.Module
+    generator: nn.Module | None
+    discriminator: nn.Module | None
     name: str
     classes: tuple[str, ...]
     slots: int
@@ -38,12 +40,27 @@ class Networks:
     measured: dict[str, Any] = field(default_factory=dict)
     compared: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What was compared before the export, as it stands among the parity figures of the manifest."""
+    statistics: ClassStatistics | None = None
+    """Of the classes at the input of the solver, in the place of generator and discriminator, used as `kept` says."""
+    kept: Statistics | None = None
     canary: Path | None = None
     """Class-named folders of images of the known classes, on which no update may do much worse."""
 
     @property
+    def pair(self) -> tuple[nn.Module, nn.Module]:
+        """Generator and discriminator. Raises TypeError where statistics take their place."""
+        if self.generator is None or self.discriminator is None:
+            raise TypeError("these networks have statistics in the place of a generator")
+        return self.generator, self.discriminator
+
+    @property
     def noise_size(self) -> int:
-        """Length of the generator's noise, which a generator states as its attribute `noise_size`."""
+        """Length of the generator's noise, which a generator states as its attribute `noise_size`.
+
+        Statistics draw one value for each feature.
+        """
+        if self.statistics is not None:
+            return self.input_shape[0]
         size = getattr(self.generator, "noise_size", None)
         if not isinstance(size, int) or size < 1:
             raise ExportError("the generator does not say how much noise it takes: give it an int `noise_size`")
@@ -51,9 +68,11 @@ class Networks:
 
 
 def require_fitting(n: Networks) -> None:
-    """Raise ExportError unless the three networks fit together."""
+    """Raise ExportError unless the networks fit together."""
     for count in (2, 1):
         inputs, code = torch.zeros(count, *n.input_shape), torch.eye(n.slots)[:count]
         require_shape("solver", n.solver, (inputs,), (count, n.slots))
-        require_shape("generator", n.generator, (torch.zeros(count, n.noise_size), code), (count, *n.input_shape))
-        require_shape("discriminator", n.discriminator, (inputs, code), (count,))
+        if n.statistics is None:
+            generator, discriminator = n.pair
+            require_shape("generator", generator, (torch.zeros(count, n.noise_size), code), (count, *n.input_shape))
+            require_shape("discriminator", discriminator, (inputs, code), (count,))

@@ -39,7 +39,6 @@ settings.register_profile("search", deadline=None, max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reverie"))
 
 SAMPLE = Path(__file__).parents[1] / "models/format-2"
-
 pytest_plugins = ["running", "signed"]
 
 LENIENT = PromotionConfig(
@@ -55,7 +54,6 @@ SLOW = tuple(
     for name in ("architectures", "crash", "guides", "privacy", "scenarios", "tools/bench/workstation")
 )
 """Tests nearly all of which take longer than a second."""
-
 LONG = {"driver", "exported", "few_steps", "pretrained", "quick", "terminal"}
 """Fixtures with which a test lets an update run, exports or trains a network, or opens a browser or a terminal.
 
@@ -106,6 +104,12 @@ def bundle():
 def backbone_bundle():
     """The small bundle with a backbone; the frames and test images of the other go with it."""
     return SAMPLE.with_name("format-2-backbone") / "bundle"
+
+
+@pytest.fixture(scope="session")
+def statistics_bundle():
+    """The same with class statistics in the place of a generator."""
+    return SAMPLE.with_name("format-2-statistics") / "bundle"
 
 
 @pytest.fixture(scope="session")
@@ -217,10 +221,9 @@ def monitor():
 def same():
     """Whether two sets of weights are the same, bit for bit."""
 
-    def compare(left, right):
-        return left.keys() == right.keys() and all(left[n].tobytes() == right[n].tobytes() for n in left)
-
-    return compare
+    return lambda left, right: (
+        left.keys() == right.keys() and all(left[n].tobytes() == right[n].tobytes() for n in left)
+    )
 
 
 @pytest.fixture(scope="session")

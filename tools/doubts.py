@@ -15,9 +15,10 @@ def doubts(classes: Sequence[str], measured: object) -> list[str]:
     unmade = _below(classes, figures.get("class_coverage"), LEAST / max(len(classes), 1))
     told = []
     if unrecognised:
+        longer = "" if figures.get("heads") else "longer (--solver-epochs), or "
         told.append(
             f"warning: the solver recognises less than half of the validation images of {', '.join(unrecognised)}: "
-            "pretrain longer (--solver-epochs), or with more images of them"
+            f"pretrain {longer}with more images of them"
         )
     if unmade:
         told.append(

@@ -26,6 +26,8 @@ MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 BACKBONE = "backbone.onnx"
 CANARY = "canary.npz"
+STATISTICS = "statistics.npz"
+"""Of the classes at the input of the solver, in the place of what generates: see `statistics.py`."""
 MODELS = ("solver", "generator", "discriminator")
 SEARCHES = ("synthesis_image", "synthesis_noise")
 SAMPLING = "sampling"
@@ -33,10 +35,11 @@ BETAS = {"solver": (0.9, 0.999), "generator": (0.5, 0.99), "discriminator": (0.5
 """AdamW's, by network."""
 TRAINING_GRAPH = "training_model.onnx"
 """In a folder for each network. Beside it, bundles of format 1 have what onnxruntime's own API for training reads."""
-REQUIRED_FILES = (
-    *(f"{model}.onnx" for model in MODELS),
-    *(f"{model}_train/{TRAINING_GRAPH}" for model in MODELS),
-    *(f"{search}.onnx" for search in SEARCHES),
+OF_THE_SOLVER = ("solver.onnx", f"solver_train/{TRAINING_GRAPH}", "synthesis_image.onnx")
+OF_THE_GENERATOR = (
+    *(f"{model}.onnx" for model in MODELS[1:]),
+    *(f"{model}_train/{TRAINING_GRAPH}" for model in MODELS[1:]),
+    "synthesis_noise.onnx",
 )
 
 NAMED_BY_NONE = frozenset((MANIFEST, SIGNATURE))
@@ -44,6 +47,8 @@ MAX_FILES = 64
 MAX_MANIFEST = 16 << 20
 MAX_NUMBERS = 1 << 24
 """Numbers in an input, in its noise or in its logits."""
+MOST_FEATURES = 2048
+"""Of which class statistics are kept: their scatter takes 2·D² bytes in its file, and 8·D² in memory."""
 MAX_TOTAL = 1 << 30
 """Bytes of all files of a bundle; one of them may have onnx_check.MAX_BYTES."""
 
@@ -88,11 +93,15 @@ class Backbone:
     the historical images; both are empty where there were none. The graph's last step takes the mean off and divides
     by `scale`, so that inputs have mean 0 and, over all channels, variance 1, whatever the model makes. One scale for
     all channels, because a channel that no known class uses varies little, and a new class may be all in it.
+
+    Before that, with a `power` other than 1, each feature f becomes sign(f)·|f|^power (Perronnin, Sánchez & Mensink,
+    "Improving the Fisher kernel for large-scale image classification", ECCV 2010).
     """
 
     until: str
     mean: tuple[float, ...] = ()
     variance: tuple[float, ...] = ()
+    power: float = 1.0
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Backbone:
@@ -102,13 +111,37 @@ class Backbone:
             raise TypeError("the backbone is not stated by its end and the statistics of its features")
         if not all(math.isfinite(n) for n in mean + variance) or min(variance, default=0) < 0:
             raise ValueError("the statistics of the features are no numbers")
-        return cls(values["until"], mean, variance)
+        return cls(values["until"], mean, variance, float(values.get("power", 1.0)))
 
     @property
     def scale(self) -> float:
         """What the backbone divides all features by."""
         average = sum(self.variance) / max(len(self.variance), 1)
         return math.sqrt(average) if average > 0 else 1.0
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """How a solver that is one linear layer behind a backbone follows from the statistics of its classes.
+
+    They take the place of generator and discriminator.
+    """
+
+    epsilon: float
+    """By which the covariance of the classes is shrunk, see `closed_form.covariance`."""
+    temperature: float = 1.0
+    """By which the logits are divided, so that its probabilities are those of being right (Guo et al.,
+    "On calibration of modern neural networks", ICML 2017)."""
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Statistics:
+        """What `dataclasses.asdict` made, read from JSON. Raises KeyError, TypeError or ValueError."""
+        epsilon, temperature = values["epsilon"], values["temperature"]
+        if not isinstance(epsilon, float) or not isinstance(temperature, float):
+            raise TypeError("the statistics are not stated by a shrinkage and a temperature")
+        if not 0 < epsilon <= 1 or not 0 < temperature < math.inf:
+            raise ValueError(f"{epsilon} is no shrinkage, or {temperature} no temperature")
+        return cls(epsilon, temperature)
 
 
 @dataclass(frozen=True)
@@ -130,6 +163,8 @@ class Manifest:
     tensors: dict[str, dict[str, TensorRecord]]
     backbone: Backbone | None = None
     """None: inputs are the preprocessed images themselves."""
+    statistics: Statistics | None = None
+    """None: a generator and a discriminator rehearse the classes."""
     training: dict[str, Any] = field(default_factory=dict)
     """What trains of the solver: rule, parameters, of how many, and the share of its compute.
 
@@ -144,6 +179,16 @@ class Manifest:
     format: int = FORMAT
     unknown: dict[str, Any] = field(default_factory=dict)
     """Fields of a newer writer, kept so that they survive a rewrite."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Those of MODELS that the bundle has."""
+        return MODELS if self.statistics is None else MODELS[:1]
+
+    @property
+    def changing(self) -> tuple[str, ...]:
+        """The files that an update writes anew for a generation."""
+        return tuple(f"{model}.onnx" for model in self.models) + ((STATISTICS,) if self.statistics else ())
 
     @property
     def spread(self) -> np.ndarray:
@@ -164,7 +209,7 @@ class Manifest:
         if not path.startswith("synthesis_"):
             return frozenset()
         solver = {name: None for name in self.tensors["solver"] if name != "active"}
-        generator = dict.fromkeys(self.tensors["generator"]) if path.startswith("synthesis_noise.") else {}
+        generator = dict.fromkeys(self.tensors.get("generator", ())) if path.startswith("synthesis_noise.") else {}
         return frozenset(as_injected(solver, solver, generator))
 
     def chunk(self, name: str) -> int | None:

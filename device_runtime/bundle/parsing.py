@@ -16,14 +16,18 @@ from reverie.device_runtime.bundle.manifest import (
     MAX_NUMBERS,
     MAX_TOTAL,
     MODELS,
+    MOST_FEATURES,
     NAMED_BY_NONE,
+    OF_THE_GENERATOR,
+    OF_THE_SOLVER,
     READABLE,
-    REQUIRED_FILES,
     SAMPLING,
     SEARCHES,
+    STATISTICS,
     Backbone,
     FileRecord,
     Manifest,
+    Statistics,
     TensorRecord,
 )
 from reverie.device_runtime.bundle.onnx_check import MAX_BYTES
@@ -62,6 +66,7 @@ def read_json(text: str, where: Path) -> Manifest:
         fields["input_shape"] = tuple(int(n) for n in values["input_shape"])
         fields["preprocessing"] = Preprocessing.from_json(values["preprocessing"])
         fields["backbone"] = Backbone.from_json(values["backbone"]) if values.get("backbone") else None
+        fields["statistics"] = Statistics.from_json(values["statistics"]) if values.get("statistics") else None
         fields["files"] = {path: FileRecord(**record) for path, record in values["files"].items()}
         fields["tensors"] = {
             model: {
@@ -90,6 +95,8 @@ def _check(manifest: Manifest) -> None:
         raise ValueError("name, date or family cannot be printed")
     _ = manifest.made
     _check_files(manifest)
+    if manifest.statistics is not None:
+        _check_statistics(manifest)
     for artifact, figures in manifest.parity.items():
         if not isinstance(figures["relative"], int | float) or not isinstance(figures["at"], str):
             raise TypeError(f"the comparison of {artifact} with torch is no number and place")
@@ -131,12 +138,24 @@ def _check_files(manifest: Manifest) -> None:
         inside = parts and parts[0] != "/" and not {"..", "."} & set(parts) and "\\" not in path
         if not inside or not path.isprintable() or path in NAMED_BY_NONE:
             raise ValueError(f"it names {path!r}, which lies outside the bundle")
-    for path in REQUIRED_FILES:
+    for path in OF_THE_SOLVER + (OF_THE_GENERATOR if manifest.statistics is None else (STATISTICS,)):
         if path not in manifest.files:
             raise ValueError(f"it does not name {path}")
     if (BACKBONE in manifest.files) != (manifest.backbone is not None):
         raise ValueError(f"it does not say what {BACKBONE} is" if manifest.backbone is None else f"it lacks {BACKBONE}")
     if manifest.backbone is not None and len(manifest.backbone.mean) not in {0, manifest.input_shape[0]}:
         raise ValueError("the statistics of the features are not of its input shape")
-    if not all(model in manifest.tensors for model in MODELS) or "active" not in manifest.tensors["solver"]:
+    if not all(model in manifest.tensors for model in manifest.models) or "active" not in manifest.tensors["solver"]:
         raise ValueError("it does not say where the weights lie")
+
+
+def _check_statistics(manifest: Manifest) -> None:
+    """Raise ValueError where class statistics cannot be what is behind the backbone."""
+    features = manifest.input_shape
+    if manifest.backbone is None or len(features) != 1 or features[0] > MOST_FEATURES:
+        raise ValueError("statistics are of features of a backbone, in one row each")
+    if manifest.noise_size != features[0]:
+        raise ValueError("its noise has another size than the features that are drawn")
+    shapes = sorted(record.shape for name, record in manifest.tensors["solver"].items() if name != "active")
+    if shapes != sorted([(manifest.slots, *features), (manifest.slots,)]):
+        raise ValueError("its solver is not the one linear layer that statistics give")

@@ -23,12 +23,14 @@ from reverie.device_runtime.bundle.manifest import (
     MAX_MANIFEST,
     NAMED_BY_NONE,
     SIGNATURE,
+    STATISTICS,
     FileRecord,
     Manifest,
 )
 from reverie.device_runtime.bundle.onnx_check import check_model
 from reverie.device_runtime.bundle.onnx_operators import OPERATORS
 from reverie.device_runtime.bundle.parsing import parse_manifest
+from reverie.device_runtime.bundle.statistics import read_statistics
 from reverie.device_runtime.errors import BundleError, SignatureError
 from reverie.device_runtime.files import read_file
 
@@ -165,7 +167,12 @@ def check_part(
     where: Path,
     operators: Mapping[str, frozenset[str]] = OPERATORS,
 ) -> None:
-    """Refuse a model that may not run, or whose weights are not where the manifest says. Raises BundleError."""
+    """Refuse a model that may not run, or whose weights are not where the manifest says, and statistics of no classes.
+
+    Raises BundleError.
+    """
+    if name == STATISTICS:
+        read_statistics(content, manifest.slots, manifest.noise_size, where)
     if not name.endswith(".onnx"):
         return
     places = check_model(content, where, manifest.injected(name), operators)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from reverie.device_runtime.bundle import signing
-from reverie.device_runtime.bundle.manifest import MODELS
 from reverie.device_runtime.bundle.sources import Accepted, Source, accept, open_source, read_part
 from reverie.device_runtime.engine.installed import installed_engine
 from reverie.device_runtime.errors import HomeError
@@ -80,7 +79,7 @@ def install(path: Path, home: Path, key: bytes | None = None, sealing_key: str |
 def first_generation(accepted: Accepted, name: str, parent: str | None) -> Generation:
     """The record of a generation that is what a bundle holds, with nothing learnt yet."""
     manifest = accepted.manifest
-    files = {f"{n}.onnx": manifest.files[f"{n}.onnx"] for n in MODELS}
+    files = {name: manifest.files[name] for name in manifest.changing}
     return Generation(name, accepted.identity, parent, journal.now(), manifest.classes, files)
 
 

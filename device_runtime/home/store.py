@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reverie.device_runtime.bundle.contents import fingerprint, read_manifest, read_verified
-from reverie.device_runtime.bundle.manifest import MODELS, FileRecord
+from reverie.device_runtime.bundle.manifest import FileRecord
 from reverie.device_runtime.errors import BundleError, HomeError, StorageError
 from reverie.device_runtime.home import disk, journal
 from reverie.device_runtime.home.layout import open_home
 from reverie.device_runtime.home.pictures import SYNTHESISED
-from reverie.device_runtime.method.models import Models, weights_in_files
+from reverie.device_runtime.method.models import Models, models_of
 
 KEEP = 3
 """Generations kept by default."""
@@ -69,9 +69,11 @@ def load_models(home: Path, generation: Generation) -> Models:
     for path, record in manifest.files.items():
         read_verified(graphs, path, record)
     folder = home / "generations" / generation.name
-    files = {n: read_verified(folder, f"{n}.onnx", generation.files[f"{n}.onnx"]) for n in MODELS}
-    weights = weights_in_files(manifest, files)
-    return Models(graphs, manifest, generation.classes, **weights, learnt=generation.learnt)
+    try:
+        files = {name: read_verified(folder, name, generation.files[name]) for name in manifest.changing}
+    except KeyError as missing:
+        raise BundleError(f"{folder} lacks {missing}: install the bundle into a new home") from None
+    return models_of(graphs, manifest, generation.classes, files, generation.learnt)
 
 
 def current(home: Path) -> str:
@@ -117,7 +119,7 @@ def add_generation(
     Otherwise it is among those rejected. Raises StorageError; nothing is changed then.
     """
     name = next_generation(home)
-    contents = {f"{n}.onnx": models.model_file(n) for n in MODELS} | dict(pictures or {})
+    contents = models.files() | dict(pictures or {})
     generation = Generation(
         name=name,
         bundle=parent.bundle,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,11 +10,28 @@ from pathlib import Path
 import numpy as np
 
 from reverie.device_runtime.bundle.contents import read_training, read_verified, read_weights, write_weights
-from reverie.device_runtime.bundle.manifest import BETAS, FORMAT, MODELS, SAMPLING, Manifest, Weights, as_injected
+from reverie.device_runtime.bundle.manifest import (
+    BETAS,
+    FORMAT,
+    MODELS,
+    SAMPLING,
+    STATISTICS,
+    Manifest,
+    Weights,
+    as_injected,
+)
+from reverie.device_runtime.bundle.statistics import (
+    LEAST_IMAGES,
+    ClassStatistics,
+    read_statistics,
+    write_statistics,
+)
 from reverie.device_runtime.engine.graph import Graph, block_size
 from reverie.device_runtime.engine.installed import TRAINING, installed_engine
 from reverie.device_runtime.engine.train_step import TrainStep
-from reverie.device_runtime.errors import EngineError
+from reverie.device_runtime.errors import EngineError, FramesError
+from reverie.device_runtime.method.closed_form import statistics_of
+from reverie.device_runtime.method.gaussian import Gaussian, gaussian_of
 from reverie.device_runtime.method.rows import CHUNK, Rows
 
 
@@ -21,7 +39,8 @@ from reverie.device_runtime.method.rows import CHUNK, Rows
 class Models:
     """Weights of solver, generator and discriminator, for the graphs in `folder`, a verified bundle.
 
-    `classes` names the class slots in use, in the order of the slots.
+    `classes` names the class slots in use, in the order of the slots. Where `statistics` of the classes take the place
+    of generator and discriminator, these have no weights.
     """
 
     folder: Path
@@ -32,6 +51,7 @@ class Models:
     discriminator: Weights
     learnt: tuple[int, ...] = ()
     """How often the generator learnt each of the first classes, the pretraining included; the others, once."""
+    statistics: ClassStatistics | None = None
 
     @property
     def times_learnt(self) -> np.ndarray:
@@ -51,8 +71,15 @@ class Models:
 
     @cached_property
     def generator_graph(self) -> Graph:
-        """noise, code → generated."""
+        """noise, code → generated; for models without statistics."""
         return Graph(self.model_file("generator"), chunk=self.manifest.chunk(SAMPLING))
+
+    @cached_property
+    def gaussian(self) -> Gaussian:
+        """What the statistics draw; for models that have them."""
+        if self.statistics is None or self.manifest.statistics is None:
+            raise ValueError("these models have a generator")
+        return gaussian_of(self.statistics, self.manifest.statistics.epsilon)
 
     def synthesis_graph(self, trained: Weights, search: str) -> Graph:
         """The loss and its gradient for the "image" or "noise" that is searched, between this solver and `trained`.
@@ -63,6 +90,11 @@ class Models:
         path = self.manifest.form(f"synthesis_{search}.onnx", block_size())
         chunk = self.manifest.chunk(f"synthesis_{search}")
         return Graph(read_verified(self.folder, path, self.manifest.files[path]), injected, chunk)
+
+    def files(self) -> dict[str, bytes]:
+        """Content of each file of a generation, as `models_of` reads it. Raises BundleError."""
+        contents = {f"{model}.onnx": self.model_file(model) for model in self.manifest.models}
+        return contents | ({} if self.statistics is None else {STATISTICS: write_statistics(self.statistics)})
 
     def model_file(self, name: str) -> bytes:
         """The ONNX file of `name` ("solver", "generator" or "discriminator") with these weights in place."""
@@ -87,6 +119,26 @@ class Models:
     def with_generative(self, generator: Weights, discriminator: Weights, learnt: tuple[int, ...]) -> Models:
         """A copy with the weights of generator and discriminator replaced, and how often these learnt each class."""
         return replace(self, generator=generator, discriminator=discriminator, learnt=learnt)
+
+    def statistics_with(self, inputs: Rows, labels: np.ndarray) -> ClassStatistics:
+        """The statistics with those of `inputs` (N, D) of the class slots `labels` (N,) added.
+
+        Raises FramesError where a class would have so few images that its mean shows them.
+        """
+        if self.statistics is None:
+            raise ValueError("these models have a generator")
+        found = self.statistics + statistics_of(inputs, labels, self.manifest.slots)
+        few = [slot for slot in found.used if found.counts[slot] < LEAST_IMAGES]
+        if few:
+            raise FramesError(
+                f"{self.classes[few[0]]} has {found.counts[few[0]]} frames to learn, those held out left aside: "
+                f"at least {LEAST_IMAGES} are needed, so that what is kept shows none of them"
+            )
+        return found
+
+    def with_statistics(self, statistics: ClassStatistics, learnt: tuple[int, ...]) -> Models:
+        """A copy with other statistics, and how often these learnt each class."""
+        return replace(self, statistics=statistics, learnt=learnt)
 
     def with_classes(self, classes: tuple[str, ...]) -> Models:
         """A copy in which the class slots of `classes` are in use; the generator has not learnt those that are new."""
@@ -119,11 +171,22 @@ def one_hot(labels: np.ndarray, slots: int) -> np.ndarray:
     return np.asarray(np.eye(slots, dtype=np.float32)[labels])
 
 
-def weights_in_files(manifest: Manifest, files: dict[str, bytes]) -> dict[str, Weights]:
-    """The weights that lie in the three model files, by model name; the solver's class mask is left out."""
-    weights = {name: read_weights(files[name], manifest.tensors[name]) for name in MODELS}
+def models_of(
+    folder: Path,
+    manifest: Manifest,
+    classes: tuple[str, ...],
+    files: Mapping[str, bytes],
+    learnt: tuple[int, ...] = (),
+) -> Models:
+    """The networks, or statistics, in the `files` that `manifest.changing` names. Raises BundleError."""
+    weights = dict.fromkeys(MODELS, Weights()) | {
+        model: read_weights(files[f"{model}.onnx"], manifest.tensors[model]) for model in manifest.models
+    }
     weights["solver"].pop("active")
-    return weights
+    statistics = None
+    if manifest.statistics is not None:
+        statistics = read_statistics(files[STATISTICS], manifest.slots, manifest.noise_size, STATISTICS)
+    return Models(folder, manifest, classes, **weights, learnt=learnt, statistics=statistics)
 
 
 def softened(logits: np.ndarray, temperature: float) -> np.ndarray:

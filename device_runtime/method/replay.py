@@ -31,7 +31,9 @@ class Examples(NamedTuple):
 
 
 def generate(models: Models, noise: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Generated inputs (N, *S)."""
+    """Generated inputs (N, *S): what the generator makes, or the statistics draw."""
+    if models.statistics is not None:
+        return models.gaussian.draw(noise, labels)
     code = one_hot(labels, models.manifest.slots)
     return run_in_chunks(models.generator_graph, "generated", noise=noise, code=code)
 

@@ -7,6 +7,10 @@
     5  retrain            synthesised inputs train the trained solver → the updated solver
     6  generative update  discriminator and generator learn the live inputs, for the next update
 
+Behind a backbone, class statistics take the place of generator and discriminator: what is generated is drawn from a
+Gaussian of each class, and stage 6 adds the live inputs to the sums. A solver that is one linear layer is solved from
+them in stage 2, and is done: stages 3 to 5 gain nothing there, and are left out.
+
 Every stage begins where the monitor says that it stopped, and ends in the same result however often it was cut off.
 Nothing here touches the disk: `transaction.go_on` keeps the states of the stages and puts the result into service.
 """
@@ -18,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.method import fit, generative, synthesis
+from reverie.device_runtime.method import closed_form, fit, generative, synthesis
 from reverie.device_runtime.method.comparison import Comparison, compare
 from reverie.device_runtime.method.labelled import Frames, extend_classes, split
 from reverie.device_runtime.method.models import Models
@@ -42,24 +46,34 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
     """Learn `frames` with all six stages. Raises FramesError before any work, TrainingError where a loss is NaN."""
     classes = extend_classes(pretrained.classes, frames.classes, pretrained.manifest.slots)
     live, held_out = split(frames, classes, config.holdout, config.seed)
+    start = pretrained.with_classes(classes)
+    kept = pretrained.manifest.statistics
+    if kept is not None:
+        config = config.on_features()
+    solving = kept if config.closed_form else None
     ratio = config.replay.per_live
     if ratio is None:
         ratio = float(np.minimum(pretrained.times_learnt, times_kept(pretrained)).sum()) / len(frames.classes)
-    start = pretrained.with_classes(classes)
 
     with monitor.stage("replay"):
         replay = Replay(pretrained, config.replay, config.seed)
         if monitor.resume() is None:
-            replay.pool("fine-tune", 0)
+            if solving is None:
+                replay.pool("fine-tune", 0)
             monitor.step(1, 1)
             monitor.save({})
 
     with monitor.stage("fine-tune"):
-        trained = start.with_solver(fit.fine_tune(start, replay, live, ratio, config.fine_tune, config.seed, monitor))
+        if solving is not None:
+            trained = start.with_solver(closed_form.solve(start.statistics_with(*live), solving, start.manifest))
+            monitor.step(1, 1)
+        else:
+            tuned = fit.fine_tune(start, replay, live, ratio, config.fine_tune, config.seed, monitor)
+            trained = start.with_solver(tuned)
 
     updated, synthesised = trained, np.empty((0, *pretrained.manifest.input_shape), np.float32)
     references = np.empty(0, np.int64)
-    if config.synthesis.count:
+    if config.synthesis.count and (solving is None or config.synthesis.after_solving):
         with monitor.stage("synthesis"):
             found = synthesis.synthesise(
                 pretrained, trained, live.labels, config.synthesis, config.replay, config.seed, monitor
@@ -72,7 +86,12 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
             )
 
     del replay  # whose pool of generated inputs would stay in memory
-    if config.generative.steps:
+    if kept is not None:
+        with monitor.stage("generative update"):
+            learnt = updated.learnt_once_more(live.labels, apart=False)
+            updated = updated.with_statistics(updated.statistics_with(*live), learnt)
+            monitor.step(1, 1)
+    elif config.generative.steps:
         with monitor.stage("generative update"):
             generator, discriminator = generative.update_generator(
                 pretrained, updated, live, config.generative, config.seed, monitor

@@ -65,7 +65,8 @@ class Figures:
     """By known class: the provider's own examples; empty where the bundle has none."""
     milliseconds: tuple[float, float]
     """One prediction of the previous and of the updated solver, one as undisturbed as the other."""
-    generator: GeneratorFigures
+    generator: GeneratorFigures | None
+    """None where class statistics generate: they are sums, and go with the solver."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ def decide(figures: Figures, config: PromotionConfig) -> Decision:
         _latency(*figures.milliseconds, config),
     ]
     generator = figures.generator
+    if generator is None:
+        return Decision(tuple(solver), ())
     checks = [
         Check("finite weights", str(generator.finite), "True", generator.finite, "it makes inputs that are no numbers"),
         _not_down("class agreement", generator.known, config.agreement_drop, "inputs generated for known classes"),

@@ -14,6 +14,7 @@ from reverie.device_runtime.errors import EngineError, ReverieError
 from reverie.device_runtime.home import store
 from reverie.device_runtime.home.store import Generation
 from reverie.device_runtime.method.models import Models, one_hot
+from reverie.device_runtime.method.replay import generate
 
 SECONDS = 120.0
 """Time to start, load and answer."""
@@ -55,7 +56,9 @@ def wrong_answers(home: Path, generation: Generation, models: Models, seconds: f
 
 def answer(models: Models, asked: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What solver and generator make of a few inputs."""
-    return models.solver_graph.run(asked) | models.generator_graph.run(asked)
+    return models.solver_graph.run(asked) | {
+        "generated": generate(models, asked["noise"], asked["code"].argmax(axis=1))
+    }
 
 
 def _questions(models: Models) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The folder that `reverie pretrain` writes and `reverie export` reads: three sets of weights and how to load them."""
+"""The folder that `reverie pretrain` writes and `reverie export` reads: weights, statistics, and how to load both."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ import safetensors.torch
 from torch import nn
 
 from reverie.device_runtime.bundle.labels import check_labels
-from reverie.device_runtime.bundle.manifest import MODELS, Backbone
+from reverie.device_runtime.bundle.manifest import MODELS, STATISTICS, Backbone, Statistics
 from reverie.device_runtime.bundle.preprocess import Preprocessing
-from reverie.device_runtime.errors import ExportError
+from reverie.device_runtime.bundle.statistics import ClassStatistics, read_statistics, write_statistics
+from reverie.device_runtime.errors import BundleError, ExportError
+from reverie.device_runtime.method.closed_form import linear_layer
 from reverie.export.from_onnx.solver import BATCHES as FILE_BATCHES
 from reverie.export.from_onnx.solver import OnnxSolver, compare_with_file
 from reverie.export.graphs.parity import figures
 from reverie.export.networks import Networks
 from reverie.export.pretraining.training import Measured
-from reverie.export.solvers.backbone import cut_solver
+from reverie.export.solvers.backbone import cut_solver, front_for_statistics
 from reverie.export.solvers.batch_statistics import train_statistics, train_traced_statistics
 from reverie.export.solvers.factories import (
     build_network,
@@ -36,6 +38,7 @@ from reverie.export.solvers.factories import (
     widen_classifier,
     with_code,
 )
+from reverie.export.solvers.linear_head import linear_head
 from reverie.export.solvers.preprocessing import Stated, with_stated
 
 REFERENCE = {
@@ -55,7 +58,7 @@ class Pretrained:
     """Where networks come from: factory and weights file by model name, and what they were trained for.
 
     `input_shape` is what the solver takes as its provider made it. Where that is cut by `backbone`, generator and
-    discriminator are on its features.
+    discriminator are on its features, or class `statistics` of these take their place.
     """
 
     classes: tuple[str, ...]
@@ -65,25 +68,33 @@ class Pretrained:
     weights: Mapping[str, Path]
     backbone: Backbone | None = None
     measured: Mapping[str, Any] = field(default_factory=dict)
+    statistics: Statistics | None = None
 
 
-def save_pretrained(folder: Path, networks: Mapping[str, nn.Module], described: Pretrained) -> None:
-    """Write weights as safetensors and the description into the empty `folder`."""
-    for name in MODELS:
-        weights = {key: value.contiguous() for key, value in networks[name].state_dict().items()}
+def save_pretrained(
+    folder: Path, networks: Mapping[str, nn.Module], described: Pretrained, statistics: ClassStatistics | None = None
+) -> Pretrained:
+    """Write weights as safetensors, statistics and the description into the empty `folder`. Returns all of that."""
+    for name, network in networks.items():
+        weights = {key: value.contiguous() for key, value in network.state_dict().items()}
         safetensors.torch.save_file(weights, folder / f"{name}.safetensors")
-    values = dataclasses.asdict(described) | {"weights": {name: f"{name}.safetensors" for name in MODELS}}
+    kept = {name: f"{name}.safetensors" for name in networks}
+    if statistics is not None:
+        (folder / STATISTICS).write_bytes(write_statistics(statistics))
+    values = dataclasses.asdict(described) | {"weights": kept}
     for name, factory in described.factories.items():
         if is_onnx(factory):
             shutil.copyfile(factory, folder / f"{name}.onnx")
             values["factories"][name] = f"{name}.onnx"
     (folder / DESCRIPTION).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    return dataclasses.replace(described, weights={name: folder / file for name, file in kept.items()})
 
 
 def read_pretrained(folder: Path) -> Pretrained:
     """What `save_pretrained` wrote. Raises ExportError."""
     try:
         values = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        kept = Statistics.from_json(values["statistics"]) if values.get("statistics") else None
         return Pretrained(
             classes=tuple(values["classes"]),
             input_shape=tuple(values["input_shape"]),
@@ -92,7 +103,8 @@ def read_pretrained(folder: Path) -> Pretrained:
                 name: str(folder / factory) if is_onnx(factory) else factory
                 for name, factory in values["factories"].items()
             },
-            weights={name: folder / values["weights"][name] for name in MODELS},
+            weights={name: folder / values["weights"][name] for name in (MODELS if kept is None else MODELS[:1])},
+            statistics=kept,
             backbone=Backbone.from_json(values["backbone"]) if values.get("backbone") else None,
             measured=values["measured"],
         )
@@ -103,7 +115,7 @@ def read_pretrained(folder: Path) -> Pretrained:
 def load_networks(
     pretrained: Pretrained, name: str, spare_classes: int, train: str = "all", batchnorm: str = "frozen"
 ) -> Networks:
-    """Build the three networks with `spare_classes` more slots and fit the weights in. Raises ExportError.
+    """Build the networks with `spare_classes` more slots and fit the weights in. Raises ExportError.
 
     `train` says which parameters of the solver train on the device, see `trainable.select`; with `batchnorm` "train",
     its batch normalization uses the statistics of each batch.
@@ -117,22 +129,28 @@ def load_networks(
             raise ExportError("--batchnorm train needs the solver as a torch module: a file keeps its statistics")
         compared["the given .onnx file"] = figures(compare_with_file(solver), FILE_BATCHES)
     _fit_weights(solver, "solver", pretrained, shape, slots)
-    if pretrained.backbone is not None:
-        front, solver = cut_solver(solver, pretrained.backbone, shape)
-        shape = front.feature_shape
+    backbone, kept = pretrained.backbone, pretrained.statistics
+    statistics = None if backbone is None or kept is None else _read_statistics(pretrained, backbone, slots)
+    if backbone is not None and statistics is not None and kept is not None:
+        front = front_for_statistics(solver, backbone, shape)
+        weight, bias = linear_layer(statistics, kept.epsilon)
+        solver = linear_head(weight / kept.temperature, bias / kept.temperature)
+    elif backbone is not None:
+        front, solver = cut_solver(solver, backbone, shape)
+    shape = shape if front is None else front.feature_shape
     if batchnorm == "train" and front is not None:
         train_traced_statistics(solver, front.whole)
     elif batchnorm == "train":
         train_statistics(solver)
-    made = {}
-    for model in ("generator", "discriminator"):
+    made: dict[str, nn.Module] = {}
+    for model in ("generator", "discriminator") if statistics is None else ():
         network = build_network(pretrained.factories[model], shape, slots).requires_grad_()
         _fit_weights(network, model, pretrained, shape, slots)
         made[model] = with_code(network)
     return Networks(
         solver=solver,
-        generator=made["generator"],
-        discriminator=made["discriminator"],
+        generator=made.get("generator"),
+        discriminator=made.get("discriminator"),
         name=name,
         classes=pretrained.classes,
         slots=slots,
@@ -142,7 +160,19 @@ def load_networks(
         train=train,
         measured=dict(pretrained.measured),
         compared=compared,
+        statistics=statistics,
+        kept=kept,
     )
+
+
+def _read_statistics(pretrained: Pretrained, backbone: Backbone, slots: int) -> ClassStatistics:
+    """The statistics beside the weights of `pretrained`, with `slots` for classes. Raises ExportError."""
+    path = pretrained.weights["solver"].with_name(STATISTICS)
+    try:
+        found = read_statistics(path.read_bytes(), len(pretrained.classes), len(backbone.mean), path)
+    except (OSError, BundleError) as error:
+        raise ExportError(f"{path} cannot be read ({error}): pretrain again") from error
+    return found.with_slots(slots)
 
 
 def _fit_weights(
@@ -196,10 +226,11 @@ def merge_own(
                 f"{folder} is pretrained for its own inputs: give --backbone-until to reverie pretrain, or export "
                 "three networks of your own with it"
             )
-        if base.backbone is not None and "solver" in factories:
+        if base.backbone is not None and ("solver" in factories or (base.statistics and factories)):
+            kept = "statistics are of" if base.statistics else "generator makes"
             raise ExportError(
-                f"the generator in {folder} makes features of the solver beside it: give another --solver to "
-                "reverie pretrain"
+                f"the {kept} features of the solver in {folder}: give another --solver to reverie pretrain, or export "
+                "three networks of your own"
             )
         return dataclasses.replace(
             base,

@@ -7,6 +7,7 @@ front ends by centring and scaling them, the rest begins by undoing it.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,11 @@ class Front:
     feature_shape: tuple[int, ...]
     described: Backbone
 
+    @property
+    def feature_count(self) -> int:
+        """Features of one image, of whatever shape."""
+        return math.prod(self.feature_shape)
+
     def features(self, images: np.ndarray) -> np.ndarray:
         """Features of images, both float32."""
         with torch.no_grad():
@@ -60,13 +66,47 @@ def cut_solver(whole: nn.Module, described: Backbone, image_shape: tuple[int, ..
     return Front(module, whole, image_shape, tuple(features.shape[1:]), described), rest
 
 
-def feature_statistics(until: str, features: np.ndarray) -> Backbone:
-    """Mean and variance of each channel of `features` (N, C, ...). Raises ExportError where one is no number."""
+def front_for_statistics(whole: nn.Module, described: Backbone, image_shape: tuple[int, ...]) -> Front:
+    """The frozen front of `whole` for a head that is solved: features of a power, one row an image. Raises ExportError.
+
+    What is behind the cut has another input then, and goes.
+    """
+    plain, _ = cut_solver(whole, Backbone(described.until), image_shape)
+    rows = Powered(plain.module, described.power)
+    module = Standardised(rows, described, axes=2).requires_grad_(requires_grad=False)
+    return Front(module, whole, image_shape, (len(described.mean),), described)
+
+
+def feature_statistics(until: str, features: np.ndarray, power: float = 1.0) -> Backbone:
+    """Mean and variance of each channel of `features` (N, C, ...), which are of `power`.
+
+    Raises ExportError where one is no number.
+    """
     if not np.isfinite(features).all():
         raise ExportError(f"the features before {until!r} are not all numbers: are the weights those of this solver?")
     over = (0, *range(2, features.ndim))
-    mean, variance = features.mean(axis=over, dtype=np.float64), features.var(axis=over, dtype=np.float64)
-    return Backbone(until, *(tuple(float(f"{n:.6g}") for n in values) for values in (mean, variance)))
+    measured = features.mean(axis=over, dtype=np.float64), features.var(axis=over, dtype=np.float64)
+    mean, variance = (tuple(float(f"{n:.6g}") for n in values) for values in measured)
+    return Backbone(until, mean, variance, power)
+
+
+def powered(features: np.ndarray, power: float) -> np.ndarray:
+    """sign(f)·|f|^power of features, as `Backbone` says."""
+    return features if power == 1 else np.sign(features) * np.abs(features) ** np.float32(power)
+
+
+class Powered(nn.Module):
+    """A front whose features are one row for each image, each of them sign(f)·|f|^power."""
+
+    def __init__(self, front: nn.Module, power: float) -> None:
+        super().__init__()
+        self.front = front
+        self.power = power
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images → features (N, D)."""
+        features: Tensor = self.front(images).flatten(1)
+        return features if self.power == 1 else torch.sign(features) * torch.abs(features) ** self.power
 
 
 class Standardised(nn.Module):

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from reverie.device_runtime.bundle.contents import read_manifest
-from reverie.device_runtime.bundle.manifest import MODELS
 from reverie.device_runtime.engine.graph import Graph
-from reverie.device_runtime.method.models import Models, weights_in_files
+from reverie.device_runtime.method.models import models_of
 
 ROWS = 6
 
@@ -32,17 +31,17 @@ def drawn(session, given):
 def results(bundle):
     """Graph and output → values."""
     manifest = read_manifest(bundle)
-    files = {name: (bundle / f"{name}.onnx").read_bytes() for name in MODELS}
-    models = Models(bundle, manifest, manifest.classes, **weights_in_files(manifest, files))
+    files = {name: (bundle / name).read_bytes() for name in manifest.changing}
+    models = models_of(bundle, manifest, manifest.classes, files)
     weights = models.solver | models.generator | models.discriminator
-    for name in MODELS:
+    for name in manifest.models:
         graph = Graph(models.model_file(name))
         yield from ((f"{name} {out}", value) for out, value in graph.run(drawn(graph._session, {})).items())
         step = models.train_step(name)
         outputs, gradients = step.gradients(drawn(step._session, weights))
         yield from ((f"{name}_train {out}", value) for out, value in (outputs | gradients).items())
     trained = {name: value * np.float32(1.1) for name, value in models.solver.items()}
-    for search in ("image", "noise"):
+    for search in ("image", "noise") if models.statistics is None else ("image",):
         graph = models.synthesis_graph(trained, search)
         feeds = drawn(graph._session, {})
         yield from ((f"synthesis_{search} {out}", value) for out, value in graph.run(feeds).items())

@@ -11,6 +11,7 @@ import pytest
 from crash_support import Killed, begin, cut_after, entries, go_on, small, weights
 
 from reverie.device_runtime.bundle.contents import read_manifest
+from reverie.device_runtime.bundle.manifest import STATISTICS
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.config import UpdateConfig
@@ -190,6 +191,23 @@ def test_features_of_a_backbone_are_computed_once_and_stored_and_it_resumes_to_i
     assert features.inputs.shape[1:] == (64,)
     go_on(home)
     assert weights(home) == weights(whole)
+    assert entries(home) == entries(whole)
+
+
+@pytest.mark.parametrize("stage", ["replay", "fine-tune", "generative update"])
+def test_an_update_that_solves_and_was_cut_off_ends_in_identical_weights(
+    statistics_bundle, frames_folder, tiny, fast_folder, stage
+):
+    home = fast_folder / "home"
+    installation.install(statistics_bundle, home)
+    (bundle,) = home.glob("bundles/*")
+    begin(home, read_frames(frames_folder, InputMaker(bundle, read_manifest(bundle)), 5), tiny)
+    whole = shutil.copytree(home, fast_folder / "whole")
+    go_on(whole)
+    cut_after(home, stage, 1)
+    go_on(home)
+    assert weights(home) == weights(whole)
+    assert weights(home).keys() == {"solver.onnx", STATISTICS}
     assert entries(home) == entries(whole)
 
 

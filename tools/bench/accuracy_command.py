@@ -20,7 +20,7 @@ ON_IMAGES = ("product", "chain", "few-5", "few-20", "few-60", "shift")
 GENERATORS = ("reference", "linear", "transposed", "unconditional")
 FOR_DATA = ("datasets", "generator")
 FOR_IMAGES = (
-    *("test_images", "shuffle_classes", "size", "solver", "solver_weights", "backbone_until", "solver_epochs"),
+    *("test_images", "shuffle_classes", "size", "solver", "solver_weights", "backbone_until", "head", "solver_epochs"),
     *(*STATED, "preprocess_with", "photos"),
 )
 """Parameters of `accuracy` that mean nothing for the other kind of images."""
@@ -52,6 +52,7 @@ DATA = "Folder that holds mnist/ and fashion/ with the original idx files, plain
 @click.option("--solver")
 @click.option("--solver-weights", type=click.Path(path_type=Path))
 @click.option("--backbone-until", metavar="MODULE.PATH")
+@click.option("--head", default="statistics", show_default=True, type=click.Choice(["statistics", "given"]))
 @click.option("--solver-epochs", default=8, show_default=True, type=click.IntRange(1))
 @preprocessing_options
 @click.option(

@@ -85,6 +85,8 @@ class OwnImages(NamedTuple):
     compare: tuple[str, Path] | None
     test_images: Path | None = None
     """A folder of the same classes that is tested in the place of a share of the images."""
+    head: str = "statistics"
+    """As `reverie pretrain` takes it."""
     shuffle_classes: bool = False
     """Whether classes come in an order drawn with the seed, and not in the alphabet's."""
 
@@ -283,5 +285,6 @@ def _pretrain_folder(own: OwnImages, history: Path, beginning: _Beginning, setti
             stated=own.stated,
             compare=own.compare,
             backbone_until=own.backbone_until,
+            head=own.head,
         )
     return pretrained

@@ -24,12 +24,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from reverie.device_runtime.bundle.statistics import ClassStatistics
 from reverie.device_runtime.errors import ReverieError
+from reverie.device_runtime.method.closed_form import inverse_covariance, recognised, statistics_of
 from reverie.device_runtime.method.models import Models, one_hot
 from reverie.device_runtime.method.monitor import Monitor
 from reverie.device_runtime.method.randomness import rng_for
 from reverie.device_runtime.method.rows import Rows, in_chunks
-from reverie.device_runtime.method.statistics import ClassStatistics, recognised, statistics_of
 from reverie.tools.bench.baselines import Task
 from reverie.tools.bench.protocols import Samples
 
@@ -52,7 +53,7 @@ class ClosedForm:
         """Raises ReverieError where there are no features to keep sums of."""
         require_features(form, start)
         made = CLOSED_FORMS[form]
-        self._lift = made.lift(start, seed)
+        self._lift = made.lift(start, np.asarray(history.inputs), seed)
         self._slots = start.manifest.slots
         self._solve = made.solve or partial(plain_ridge, self._strength(history, seed))
         self._known = self._sums(history.inputs, history.labels)
@@ -113,24 +114,42 @@ class _Lifted:
         return self._lift(self._inputs[at])
 
 
-def plain(_start: Models, _seed: int) -> Lift:
-    """The features as they are."""
-    return lambda features: features
+def plain(start: Models, history: np.ndarray, _seed: int) -> Lift:
+    """The features of a power of 1, with a mean of 0 and an average variance of 1 over the history."""
+    if start.manifest.backbone is None or start.manifest.backbone.power == 1:
+        return lambda features: features
+    made = _as_made(start)
+    known = made(history)
+    mean, scale = known.mean(axis=0), np.sqrt(known.var(axis=0).mean())
+    return lambda features: (made(features) - mean) / scale
 
 
-def root(start: Models, _seed: int) -> Lift:
-    """√max(feature, 0) of the features before the backbone centred and scaled them."""
-    described = start.manifest.backbone
-    scale = 1.0 if described is None else described.scale
-    mean = np.asarray(described.mean if described and described.mean else 0.0, np.float32)
-    return lambda features: np.sqrt(np.maximum(features * np.float32(scale) + mean, 0))
+def root(start: Models, _history: np.ndarray, _seed: int) -> Lift:
+    """√max(feature, 0) of the features as the model makes them."""
+    made = _as_made(start)
+    return lambda features: np.sqrt(np.maximum(made(features), 0))
 
 
-def random_relu(start: Models, seed: int) -> Lift:
+def random_relu(start: Models, history: np.ndarray, seed: int) -> Lift:
     """max(xᵀR, 0) with R (D, M) of standard normal numbers."""
     shape = (*start.manifest.input_shape, RANDOM_FEATURES)
     projection = rng_for(seed, "random features").standard_normal(shape, dtype=np.float32)
-    return lambda features: np.maximum(features @ projection, 0)
+    features_of = plain(start, history, seed)
+    return lambda features: np.maximum(features_of(features) @ projection, 0)
+
+
+def _as_made(start: Models) -> Lift:
+    """The features before the backbone took them to a power, centred and scaled them."""
+    described = start.manifest.backbone
+    if described is None:
+        return lambda features: features
+    mean, scale = np.asarray(described.mean or 0.0, np.float32), np.float32(described.scale)
+
+    def made(features: np.ndarray) -> np.ndarray:
+        of_power = features * scale + mean
+        return np.asarray(np.sign(of_power) * np.abs(of_power) ** np.float32(1 / described.power))
+
+    return made
 
 
 def nearest_mean(known: ClassStatistics) -> Layer:
@@ -139,8 +158,12 @@ def nearest_mean(known: ClassStatistics) -> Layer:
 
 
 def discriminant(epsilon: float, known: ClassStatistics) -> Layer:
-    """As `ClassStatistics.linear_layer`."""
-    return known.linear_layer(epsilon)
+    """As `closed_form.linear_layer`, with the means as they are."""
+    weight, bias = np.zeros(known.means.shape), np.zeros(len(known.counts))
+    means = known.means[known.used]
+    weight[known.used] = means @ inverse_covariance(known, epsilon)
+    bias[known.used] = -0.5 * (weight[known.used] * means).sum(axis=1)
+    return weight, bias
 
 
 def balanced_ridge(strength: float, known: ClassStatistics) -> Layer:
@@ -169,7 +192,7 @@ def plain_ridge(strength: float, known: ClassStatistics) -> Layer:
 class Made(NamedTuple):
     """A form: how features are lifted, and the layer for statistics of them; None chooses λ of `plain_ridge`."""
 
-    lift: Callable[[Models, int], Lift]
+    lift: Callable[[Models, np.ndarray, int], Lift]
     solve: Solve | None
 
 

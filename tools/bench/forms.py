@@ -78,6 +78,10 @@ ABLATIONS: dict[str, dict[str, Form]] = {
         "noise as trained": changed(**_NARROW),
     },
     "augmentation": {"images where they are": changed(fine_tune__shift=0.0, retrain__fit__shift=0.0)},
+    "statistics": {
+        "trained by gradients": changed(closed_form=False),
+        "stages 3 to 5 after solving": changed(synthesis__after_solving=True),
+    },
     "synthesis": {
         "without synthesis": _without_synthesis,
         "control": FORMS["control"],

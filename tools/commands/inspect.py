@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from reverie.device_runtime.bundle.manifest import STATISTICS, Manifest
 from reverie.tools.display import describe_backbone, describe_canary, describe_preprocessing
 from reverie.tools.doubts import doubts
 from reverie.tools.options import json_option
@@ -53,8 +54,7 @@ def command(bundle: Path, as_json: bool) -> None:
             count += 0 if tensor_name == "active" else size
         models.add_row(name, f"{count:,}")
     console.print(models)
-    if manifest.training:
-        console.print(_what_trains(manifest.training))
+    console.print(_what_learns(manifest), markup=False, highlight=False)
     compared = Table("artifact", "largest relative difference from torch", "at")
     for artifact, figures in manifest.parity.items():
         compared.add_row(artifact, f"{figures['relative']:.1e}", figures["at"])
@@ -74,7 +74,31 @@ def _preprocessing_beside(measured: object) -> str:
         return ""
 
 
+def _what_learns(manifest: Manifest) -> str:
+    """What of the solver changes on the device, and from what."""
+    kept = manifest.statistics
+    if kept is None:
+        return _what_trains(manifest.training)
+    size = manifest.files[STATISTICS].size / 1e6
+    return (
+        f"statistics of {manifest.noise_size} features of each class, {size:.1f} MB, give the solver on the device, "
+        f"shrunk by {kept.epsilon:g}{_heads(manifest.unknown.get('measured'))}"
+    )
+
+
+def _heads(measured: object) -> str:
+    """How well that does, and the provider's own head beside it; "" where it was not measured."""
+    heads = measured.get("heads") if isinstance(measured, dict) else None
+    try:
+        said = f": {heads['statistics']:.1%} of the historical images right by cross-validation" if heads else ""
+        return said + (f", {heads['given']:.1%} with the head that was given" if heads and "given" in heads else "")
+    except (KeyError, TypeError, ValueError):
+        return ""
+
+
 def _what_trains(training: dict[str, Any]) -> str:
+    if not training:
+        return "what of the solver trains on the device is not stated"
     share = training["parameters"] / max(training["of"], 1)
     return (
         f"on the device {training['rule']} of the solver trains: {training['parameters']:,} of {training['of']:,} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ from reverie.tools.options import comma_separated, dimensions, gan_steps_option,
     "classes keeps its head as it is; any other, say one for ImageNet, gets a new last linear layer for the classes of "
     "IMAGES, trained on the features.",
 )
+@click.option(
+    "--head",
+    default="statistics",
+    show_default=True,
+    type=click.Choice(["statistics", "given"]),
+    help="Where the weights of a single linear layer behind --backbone-until come from: solved from the statistics of "
+    "the features of IMAGES, and on a box from those of the frames too; or --solver-weights, trained by gradients.",
+)
 @click.option("--solver-epochs", default=8, show_default=True, type=click.IntRange(1))
 @gan_steps_option
 @preprocessing_options
@@ -43,6 +52,7 @@ def command(
     solver_weights: Path | None,
     classes: tuple[str, ...],
     backbone_until: str | None,
+    head: str,
     solver_epochs: int,
     gan_steps: int,
     seed: int,
@@ -68,15 +78,29 @@ def command(
         compare=compare,
         order=classes,
         backbone_until=backbone_until,
+        head=head,
     )
-    measured = described.measured
-    console.print(
-        f"solver: {measured['validation_accuracy']:.1%} of the validation images are right; of each class, and"
-    )
-    console.print("its share among the generator's samples as the solver sees them:")
-    shares = zip(described.classes, measured["class_accuracy"], measured["class_coverage"], strict=True)
-    for label, right, share in shares:
-        console.print(f"  {label}: {right:.1%} right, {share:.1%} generated", markup=False, highlight=False)
-    for doubt in doubts(described.classes, measured):
+    _print_measured(console, described.classes, described.measured)
+    for doubt in doubts(described.classes, described.measured):
         console.print(doubt, style="yellow", markup=False)
     console.print(f"written to {output}")
+
+
+def _print_measured(console: Console, classes: tuple[str, ...], measured: Mapping[str, Any]) -> None:
+    """How well solver and generator do on images that they did not learn from."""
+    heads = measured.get("heads", {})
+    of = "images are right by cross-validation" if heads else "validation images are right"
+    generated = measured.get("class_coverage")
+    console.print(
+        f"solver: {measured['validation_accuracy']:.1%} of the {of}; of each class"
+        + (", and its share among the generator's samples as the solver sees them:" if generated else ":")
+    )
+    coverage = generated or [None] * len(classes)
+    for label, right, share in zip(classes, measured["class_accuracy"], coverage, strict=True):
+        made = "" if share is None else f", {share:.1%} generated"
+        console.print(f"  {label}: {right:.1%} right{made}", markup=False, highlight=False)
+    if "given" in heads:
+        console.print(
+            f"the head that was given is right on {heads['given']:.1%} of these images, which it may have been trained "
+            "on; --head given keeps it"
+        )

@@ -12,7 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reverie.device_runtime.bundle.contents import read_manifest
-from reverie.device_runtime.bundle.manifest import MODELS, REQUIRED_FILES, FileRecord, Manifest, TensorRecord
+from reverie.device_runtime.bundle.manifest import (
+    MODELS,
+    OF_THE_GENERATOR,
+    OF_THE_SOLVER,
+    FileRecord,
+    Manifest,
+    TensorRecord,
+)
 from reverie.device_runtime.bundle.parsing import read_json
 from reverie.device_runtime.bundle.preprocess import COLOURS, RESIZES, Preprocessing
 from reverie.device_runtime.changes import installation
@@ -53,7 +60,7 @@ manifests = st.builds(
     ),
     files=st.builds(
         dict.__or__,
-        st.fixed_dictionaries(dict.fromkeys(REQUIRED_FILES, records)),
+        st.fixed_dictionaries(dict.fromkeys(OF_THE_SOLVER + OF_THE_GENERATOR, records)),
         st.dictionaries(st.from_regex(r"\A[a-z]{1,8}(/[a-z]{1,8})?\Z"), records, max_size=3),
     ),
     tensors=st.fixed_dictionaries(

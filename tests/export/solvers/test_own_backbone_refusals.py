@@ -18,12 +18,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def given(workspace):
-    """The user's module and two pictures of each of three classes."""
+    """The user's module and four pictures of each of three classes."""
     shutil.copy(own_backbones.__file__, workspace / "my_backbones.py")
     for at, label in enumerate(("bolt", "nut", "washer")):
         (workspace / "pictures" / label).mkdir(parents=True)
-        for name in "ab":
-            image = np.random.default_rng(at).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+        for name in "abde":
+            image = np.random.default_rng([at, ord(name)]).integers(0, 256, (16, 16, 3)).astype(np.uint8)
             cv2.imwrite(f"pictures/{label}/{name}.png", image)
     return workspace
 
@@ -132,6 +132,8 @@ def test_own_networks_that_do_not_meet_at_the_cut_are_refused(refused, own, unti
 def test_a_folder_that_is_pretrained_keeps_its_own_cut_and_its_own_solver(reverie, refused):
     assert reverie(*pretrain("growing")).code == 0
     own_solver = ("--solver", "my_backbones:three", "--solver-weights", "solver.pt")
-    assert "makes features of the solver beside it" in refused("export", "trained", "--output", "out", *own_solver)
+    assert "generator makes features of the solver in trained" in refused(
+        "export", "trained", "--output", "out", *own_solver
+    )
     said = refused("export", "trained", "--output", "out", "--backbone-until", "head")
     assert "give --backbone-until to reverie pretrain" in said

@@ -14,9 +14,9 @@ from reverie.device_runtime.changes import installation
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.errors import ReverieError
 from reverie.device_runtime.home import store
+from reverie.device_runtime.method.closed_form import statistics_of
 from reverie.device_runtime.method.comparison import predict
 from reverie.device_runtime.method.monitor import Monitor
-from reverie.device_runtime.method.statistics import statistics_of
 from reverie.tools.bench import accuracy, baselines, closed_forms
 from reverie.tools.bench.accuracy import ON_FEATURES, measure
 from reverie.tools.bench.accuracy_start import Measured
@@ -129,7 +129,7 @@ def test_where_there_is_no_single_layer_behind_a_backbone_all_is_refused_before_
 
 def test_the_root_is_of_the_features_as_the_model_makes_them(measured):
     described, inputs = measured.start.manifest.backbone, measured.steps.history.inputs
-    lifted = closed_forms.root(measured.start, 0)(inputs)
+    lifted = closed_forms.root(measured.start, inputs, 0)(inputs)
     np.testing.assert_allclose(lifted**2, inputs * described.scale + described.mean, atol=1e-4)
 
 

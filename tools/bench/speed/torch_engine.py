@@ -25,9 +25,9 @@ from reverie.export.networks import Networks
 
 TRAINING: dict[str, tuple[Callable[[Networks], nn.Module], tuple[str, ...]]] = {
     "solver": (lambda n: graphs.SolverTraining(n.solver), ("loss", "logits")),
-    "discriminator": (lambda n: graphs.DiscriminatorTraining(n.discriminator), ("loss",)),
+    "discriminator": (lambda n: graphs.DiscriminatorTraining(n.pair[1]), ("loss",)),
     "generator": (
-        lambda n: graphs.GeneratorTraining(n.generator, n.discriminator, n.solver),
+        lambda n: graphs.GeneratorTraining(*n.pair, n.solver),
         ("loss", "generated"),
     ),
 }
@@ -124,7 +124,7 @@ class TorchModels(Models):
     @cached_property
     def generator_graph(self) -> Graph:
         """As in Models."""
-        return self._graph(graphs.ServingGenerator(self._fresh().generator), ("generated",))
+        return self._graph(graphs.ServingGenerator(self._fresh().pair[0]), ("generated",))
 
     def synthesis_graph(self, trained: Weights, search: str) -> Graph:
         """As in Models."""
@@ -132,7 +132,7 @@ class TorchModels(Models):
         loss = graphs.SynthesisLoss(first.solver, second.solver)
         if search == "image":
             return self._graph(graphs.ImageSynthesis(loss), ("loss", "each"), "input", trained)
-        module = graphs.NoiseSynthesis(loss, first.generator)
+        module = graphs.NoiseSynthesis(loss, first.pair[0])
         return self._graph(module, ("loss", "each", "generated"), "noise", trained)
 
     def train_step(self, name: str) -> TrainStep:

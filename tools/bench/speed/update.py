@@ -60,8 +60,9 @@ def _update_in_torch(bundle: Path, frames: Path, seed: int) -> Costs:
         names = {f"solver.{name}" for name, _ in networks.solver.named_parameters()}
         if models.manifest.input_shape != networks.input_shape or names != models.solver.keys():
             raise EngineError(f"{bundle} is not of the reference networks on 28x28 grey images: take the demo's")
-        parameters_set(graphs.ServingDiscriminator(networks.discriminator), models.discriminator)
-        for layer in networks.discriminator.modules():
+        _, discriminator = networks.pair
+        parameters_set(graphs.ServingDiscriminator(discriminator), models.discriminator)
+        for layer in discriminator.modules():
             if isinstance(layer, SpectralNorm):  # whose vectors are not among a bundle's weights
                 layer.u = torch.linalg.svd(layer.layer.weight.detach().flatten(1))[0][:, :1].T.contiguous()
         return _run(in_torch(models, networks), frames, seed)

@@ -1,0 +1,113 @@
+"""Stage 2 where the solver is one linear layer behind a backbone: its weights follow from the class statistics.
+
+Linear discriminant analysis (Fisher, 1936; Rao, 1948) on sums: Hayes & Kanan, "Lifelong machine learning with deep
+streaming linear discriminant analysis", CVPR Workshops 2020; with means that are pulled together by as much as they are
+uncertain, as empirical Bayes does it (Efron & Morris, "Stein's estimation rule and its competitors", JASA 1973).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reverie.device_runtime.bundle.manifest import Manifest, Statistics, Weights
+from reverie.device_runtime.bundle.statistics import ClassStatistics
+from reverie.device_runtime.errors import BundleError
+from reverie.device_runtime.method.rows import CHUNK, Rows
+
+ALIKE = 3.0
+"""Images of a burst that tell as much as one would: measured on groceries and CIFAR-10, see docs/decisions."""
+SMALLEST = 1e-6
+"""By which classes differ at least, where no more than noise is seen."""
+
+
+def statistics_of(inputs: Rows, labels: np.ndarray, slots: int) -> ClassStatistics:
+    """Of `inputs` (N, D) with the class slots `labels` (N,), of `slots`; goes through them twice, a chunk at a time."""
+    features = inputs.shape[1]
+    counts = np.bincount(labels, minlength=slots)
+    means, scatter = np.zeros((slots, features)), np.zeros((features, features))
+    for at in range(0, len(labels), CHUNK):
+        order = np.argsort(labels[at : at + CHUNK], kind="stable")
+        found, first = np.unique(labels[at : at + CHUNK][order], return_index=True)
+        part = np.asarray(inputs[at : at + CHUNK], np.float64)[order]
+        means[found] += np.add.reduceat(part, first, axis=0)
+    means /= np.maximum(counts, 1)[:, None]
+    for at in range(0, len(labels), CHUNK):
+        part = np.asarray(inputs[at : at + CHUNK], np.float64) - means[labels[at : at + CHUNK]]
+        scatter += part.T @ part
+    return ClassStatistics(counts, means, scatter)
+
+
+def covariance(statistics: ClassStatistics, epsilon: float) -> np.ndarray:
+    """Σ = (1-ε)·S/(N-C) + ε·(tr S/(N-C)/D)·I of all classes (D, D), with C the classes in use."""
+    features, freedom = len(statistics.scatter), max(statistics.freedom, 1)
+    shrunk = statistics.scatter * ((1 - epsilon) / freedom)
+    shrunk[np.diag_indices(features)] += epsilon * np.trace(statistics.scatter) / freedom / features
+    return shrunk
+
+
+def linear_layer(statistics: ClassStatistics, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (C, D) and bias (C,) of the most likely class, equal priors; 0 for slots that are not used.
+
+    With Σ as in `covariance` and μ̃_c as in `pulled_means`: w_c = Σ⁻¹μ̃_c and b_c = -½·μ̃_cᵀΣ⁻¹μ̃_c. Raises BundleError
+    where Σ has no inverse.
+    """
+    inverse = inverse_covariance(statistics, epsilon)
+    used = statistics.used
+    weight, bias = np.zeros(statistics.means.shape), np.zeros(len(statistics.counts))
+    means = pulled_means(statistics, inverse, epsilon)
+    weight[used] = means @ inverse
+    bias[used] = -0.5 * (weight[used] * means).sum(axis=1)
+    return weight, bias
+
+
+def inverse_covariance(statistics: ClassStatistics, epsilon: float) -> np.ndarray:
+    """Σ⁻¹ (D, D). Raises BundleError where there is none that is more than rounding."""
+    shrunk = covariance(statistics, epsilon)
+    if not _regular(shrunk):
+        raise BundleError(
+            f"the covariance of {len(shrunk)} features from {int(statistics.counts.sum())} images of "
+            f"{len(statistics.used)} classes has no inverse with a shrinkage of {epsilon:g}: give more images, and such"
+            " that differ"
+        )
+    return np.linalg.inv(shrunk)
+
+
+def pulled_means(statistics: ClassStatistics, inverse: np.ndarray, epsilon: float) -> np.ndarray:
+    """The means of the classes in use (C', D), each pulled towards the mean m of all by the noise that is in it.
+
+    Of n images, a mean is off by τ/n in the metric of Σ⁻¹, τ = tr(Σ⁻¹·S/(N-C)): a class of few images seems further
+    from all others than it is, and would be given less than its own. With d_c = μ_c - m and B the mean of
+    d_cᵀΣ⁻¹d_c - τ/n_c, what the classes really differ by: μ̃_c = m + B/(B + a·τ/n_c)·d_c. Images come in bursts, so
+    a = ALIKE of them count as one.
+    """
+    used = statistics.used
+    means = statistics.means[used]
+    middle = means.mean(axis=0)
+    apart = means - middle
+    shrunk_trace = epsilon * np.trace(statistics.scatter) / max(statistics.freedom, 1) / len(inverse)
+    noise = (len(inverse) - shrunk_trace * np.trace(inverse)) / (1 - epsilon) / statistics.counts[used]
+    between = max(float(((apart @ inverse * apart).sum(axis=1) - noise).mean()), SMALLEST)
+    return np.asarray(middle + apart * (between / (between + ALIKE * noise))[:, None])
+
+
+def solve(statistics: ClassStatistics, how: Statistics, manifest: Manifest) -> Weights:
+    """The weights of the solver of `manifest` that is that layer. Raises BundleError as `linear_layer` does."""
+    weight, bias = (values / how.temperature for values in linear_layer(statistics, how.epsilon))
+    shaped = {weight.shape: weight, bias.shape: bias}
+    names = [name for name in manifest.tensors["solver"] if name != "active"]
+    return {name: shaped[manifest.tensors["solver"][name].shape].astype(np.float32) for name in names}
+
+
+def recognised(weight: np.ndarray, bias: np.ndarray, used: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """The slot (N,) among `used` with the largest logit of a layer (C, D), (C,), for each of `inputs` (N, D)."""
+    return np.asarray(used[(inputs @ weight[used].T + bias[used]).argmax(axis=1)])
+
+
+def _regular(shrunk: np.ndarray) -> bool:
+    """Whether a covariance (D, D) has an inverse that is more than rounding."""
+    try:
+        pivots = np.diagonal(np.linalg.cholesky(shrunk)) ** 2
+    except np.linalg.LinAlgError:
+        return False
+    smallest = len(shrunk) * np.finfo(np.float64).eps * np.diagonal(shrunk).max()
+    return bool(pivots.min() > smallest)
