@@ -51,6 +51,7 @@ from reverie.export.packing import pack
 from reverie.export.rewriting import rewriting
 from reverie.export.solvers import batch_statistics
 from reverie.export.solvers.backbone import Front
+from reverie.export.solvers.backbone_file import backbone_model
 from reverie.export.solvers.factories import IgnoringCode
 from reverie.export.solvers.trainable import select
 
@@ -141,10 +142,12 @@ class _Exporter:
 
     def write_backbone(self, front: Front) -> None:
         self.progress(BACKBONE)
+        given = self.networks.backbone_file
+        if given is not None:  # in 8 bits; how far its features are from those in 32 was measured with it
+            (self.folder / BACKBONE).write_bytes(given.read_bytes())
+            return
         module = graphs.ServingBackbone(front.module)
-        model = onnx_export.folded(self.to_onnx(module, ("features",)))
-        onnx_export.strip_metadata(model)
-        content = model.SerializeToString(deterministic=True)
+        content = backbone_model(front).SerializeToString(deterministic=True)
         graph = Graph(content)
         self.compare(BACKBONE, lambda example: parity.output_difference(graph, module, example), module)
         (self.folder / BACKBONE).write_bytes(content)

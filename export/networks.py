@@ -43,6 +43,8 @@ class Networks:
     statistics: ClassStatistics | None = None
     """Of the classes at the input of the solver, in the place of generator and discriminator, used as `kept` says."""
     kept: Statistics | None = None
+    backbone_file: Path | None = None
+    """`backbone.onnx` as it was quantised; otherwise it is made of `front`."""
     canary: Path | None = None
     """Class-named folders of images of the known classes, on which no update may do much worse."""
 

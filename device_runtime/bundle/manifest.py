@@ -121,6 +121,25 @@ class Backbone:
 
 
 @dataclass(frozen=True)
+class KnownScore:
+    """How the figures of `novelty.py` tell whether an input is of a class that is known."""
+
+    weights: tuple[float, ...]
+    bias: float
+    threshold: float
+    """Below it an input is taken for one of no known class; a twentieth of those of known classes is, wrongly."""
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> KnownScore:
+        """What `dataclasses.asdict` made, read from JSON. Raises KeyError, TypeError or ValueError."""
+        weights = tuple(float(n) for n in values["weights"])
+        found = cls(weights, float(values["bias"]), float(values["threshold"]))
+        if len(weights) != 5 or not all(math.isfinite(n) for n in (*weights, found.bias, found.threshold)):
+            raise ValueError("what tells whether a class is known is not five weights, a bias and a threshold")
+        return found
+
+
+@dataclass(frozen=True)
 class Statistics:
     """How a solver that is one linear layer behind a backbone follows from the statistics of its classes.
 
@@ -132,6 +151,8 @@ class Statistics:
     temperature: float = 1.0
     """By which the logits are divided, so that its probabilities are those of being right (Guo et al.,
     "On calibration of modern neural networks", ICML 2017)."""
+    known: KnownScore | None = None
+    """None: there were too few classes to learn it from."""
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Statistics:
@@ -141,7 +162,7 @@ class Statistics:
             raise TypeError("the statistics are not stated by a shrinkage and a temperature")
         if not 0 < epsilon <= 1 or not 0 < temperature < math.inf:
             raise ValueError(f"{epsilon} is no shrinkage, or {temperature} no temperature")
-        return cls(epsilon, temperature)
+        return cls(epsilon, temperature, KnownScore.from_json(values["known"]) if values.get("known") else None)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.method.fit import Live
-from reverie.device_runtime.method.models import Models
+from reverie.device_runtime.method.models import Models, run_in_chunks, softened
 from reverie.device_runtime.method.noise import draw_noise
 from reverie.device_runtime.method.randomness import rng_for
 from reverie.device_runtime.method.replay import generate, pool_size
@@ -26,6 +26,8 @@ class Comparison(NamedTuple):
     held_out: Live
     held_out_before: np.ndarray
     held_out_after: np.ndarray
+    held_out_probabilities: np.ndarray
+    """Of the class slots (N, C), by the updated solver."""
     noise: np.ndarray
     codes: np.ndarray
     """The generated inputs are of these class slots (N,), and of `noise` (N, D)."""
@@ -42,11 +44,15 @@ def compare(previous: Models, updated: Models, live: Live, held_out: Live, confi
     """Ask both solvers. `held_out` was not learnt with `live`."""
     noise, codes = draw_noise(previous, pool_size(previous, SAMPLES), rng_for(config.seed, "evaluation"), balance=True)
     generated = generate(previous, noise, codes)
+    logits = np.empty((0, previous.manifest.slots), np.float32)
+    if len(held_out.inputs):
+        logits = run_in_chunks(updated.solver_graph, "logits", input=held_out.inputs)
     return Comparison(
         live=live,
         held_out=held_out,
         held_out_before=predict(previous, held_out.inputs),
-        held_out_after=predict(updated, held_out.inputs),
+        held_out_after=logits.argmax(axis=1),
+        held_out_probabilities=softened(logits, 1.0),
         noise=noise,
         codes=codes,
         generated_before=predict(previous, generated),

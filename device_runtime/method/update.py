@@ -101,4 +101,9 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
 
     compared = compare(pretrained, updated, live, held_out, config)
     report = make_report(pretrained, updated, compared, config, monitor)
+    if solving is not None:
+        # What was held out has told how well the others were learnt: now it is learnt too.
+        statistics = updated.statistics_with(*held_out)
+        solver = closed_form.solve(statistics, solving, start.manifest)
+        updated = updated.with_solver(solver).with_statistics(statistics, updated.learnt)
     return Updated(updated, compared, report, synthesised, references)

@@ -12,7 +12,7 @@ from reverie.device_runtime.bundle.canary import read_canary
 from reverie.device_runtime.bundle.manifest import Weights
 from reverie.device_runtime.method.comparison import Comparison, predict
 from reverie.device_runtime.method.fit import Live
-from reverie.device_runtime.method.models import Models, run_in_chunks
+from reverie.device_runtime.method.models import Models
 from reverie.device_runtime.method.noise import parted
 from reverie.device_runtime.method.randomness import rng_for
 from reverie.device_runtime.method.replay import generate
@@ -32,7 +32,7 @@ def evaluate(previous: Models, updated: Models, compared: Comparison) -> Figures
         finite=_finite(updated.solver),
         held_out=tuple(_counts(previous, updated, compared, slot) for slot in np.unique(live.labels)),
         unseen=tuple(_unseen(live, held_out, slot) for slot in np.unique(live.labels)),
-        contradicted=contradicted(_probabilities(updated, held_out.inputs), held_out.labels),
+        contradicted=contradicted(compared.held_out_probabilities, held_out.labels),
         generated=_by_class(previous, compared.generated_before, compared.generated_before, compared.generated_after),
         canary=()
         if canary is None
@@ -111,12 +111,6 @@ def _generator_figures(previous: Models, updated: Models, compared: Comparison) 
 
 def _finite(weights: Weights) -> bool:
     return all(bool(np.isfinite(value).all()) for value in weights.values())
-
-
-def _probabilities(models: Models, inputs: Rows) -> np.ndarray:
-    if not len(inputs):
-        return np.empty((0, models.manifest.slots), np.float32)
-    return run_in_chunks(models.solver_graph, "probabilities", input=inputs)
 
 
 def _milliseconds(previous: Models, updated: Models) -> tuple[float, float]:

@@ -9,12 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from reverie.device_runtime.bundle.contents import read_manifest, read_verified
+from reverie.device_runtime.bundle.manifest import STATISTICS, KnownScore
+from reverie.device_runtime.bundle.statistics import read_statistics
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.errors import BundleError, EngineError, HomeError, first_line
 from reverie.device_runtime.home import store
 from reverie.device_runtime.home.layout import open_home
 from reverie.device_runtime.home.store import Generation
+from reverie.device_runtime.method.novelty import Novelty, novelty_of
 from reverie.device_runtime.serving import rollback
 from reverie.device_runtime.serving.probation import Probation
 
@@ -25,6 +28,10 @@ class Prediction(NamedTuple):
     label: str
     probability: float
     probabilities: dict[str, float]
+    known: float | None = None
+    """How likely it is of any class that is known, in [0, 1]; None where the bundle does not tell."""
+    strange: bool = False
+    """Whether that is below what nearly all images of known classes have: then the label is probably wrong."""
 
     def likeliest(self, most: int) -> list[tuple[str, float]]:
         """At most so many labels with their probabilities, the likeliest first."""
@@ -45,6 +52,16 @@ class Loaded(NamedTuple):
     """Class slots of its bundle, in use and spare."""
     make_input: InputMaker
     graph: Graph
+    novelty: Novelty | None
+    score: KnownScore | None
+    """How `novelty` tells whether an input is of a known class, where it does."""
+
+    def known(self, input_: np.ndarray) -> tuple[float | None, bool]:
+        """As in Prediction, of one input (*S)."""
+        if self.novelty is None or self.score is None:
+            return None, False
+        known = float(self.novelty.known(input_[None], self.score)[0])
+        return known, known < self.score.threshold
 
 
 class Predictor:
@@ -118,12 +135,13 @@ class Predictor:
             if not self._left(error):
                 raise
             self._loaded = _load(self._home, self._name)
-            probabilities = self._probabilities(self._loaded.make_input(image, where))
+            input_ = self._loaded.make_input(image, where)
+            probabilities = self._probabilities(input_)
         if self._probation.passed():
             rollback.confirm(self._home)
         by_label = {label: float(p) for label, p in zip(self.generation.classes, probabilities, strict=False)}
         best = max(by_label, key=lambda label: by_label[label])
-        return Prediction(best, by_label[best], by_label)
+        return Prediction(best, by_label[best], by_label, *self._loaded.known(input_))
 
     def _probabilities(self, input_: np.ndarray) -> np.ndarray:
         try:
@@ -162,4 +180,10 @@ def _load(home: Path, name: str) -> Loaded:
     bundle = home / "bundles" / generation.bundle
     solver = read_verified(home / "generations" / name, "solver.onnx", generation.files["solver.onnx"])
     manifest = read_manifest(bundle, generation.bundle)
-    return Loaded(generation, manifest.slots, InputMaker(bundle, manifest), Graph(solver))
+    novelty, score = None, manifest.statistics.known if manifest.statistics else None
+    if manifest.statistics is not None and score is not None:
+        folder = home / "generations" / name
+        content = read_verified(folder, STATISTICS, generation.files[STATISTICS])
+        kept = read_statistics(content, manifest.slots, manifest.noise_size, folder / STATISTICS)
+        novelty = novelty_of(kept, manifest.statistics)
+    return Loaded(generation, manifest.slots, InputMaker(bundle, manifest), Graph(solver), novelty, score)

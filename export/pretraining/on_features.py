@@ -7,7 +7,7 @@ all that a box needs. Anything else is trained, and a GAN learns the features.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from reverie.device_runtime.bundle.manifest import MOST_FEATURES, Backbone, Statistics
+from reverie.device_runtime.bundle.manifest import BACKBONE, MOST_FEATURES, Backbone, Statistics
+from reverie.device_runtime.errors import ExportError
 from reverie.export.pretraining.closed_form import choose_epsilon, clusters, held_out, historical_statistics, power_for
 from reverie.export.pretraining.given_weights import given_weights, leave_out_the_head, take_weights
 from reverie.export.pretraining.historical import Historical, read_images
+from reverie.export.pretraining.known import learn_known_score
 from reverie.export.pretraining.pretrained import REFERENCE_ON_FEATURES, Pretrained, save_pretrained
 from reverie.export.pretraining.training import PretrainConfig, Progress, pretrain, taken_for
-from reverie.export.solvers.backbone import Front, cut_solver, feature_statistics, powered
+from reverie.export.solvers.backbone import (
+    Front,
+    cut_solver,
+    feature_statistics,
+    front_for_statistics,
+    powered,
+)
+from reverie.export.solvers.backbone_file import CALIBRATED, backbone_model, features_of, quantised
 from reverie.export.solvers.factories import build_network, fit_classifier
 from reverie.export.solvers.linear_head import is_linear_layer
 
@@ -29,42 +38,55 @@ STATISTICS_HEAD, GIVEN_HEAD = HEADS = ("statistics", "given")
 """Where the weights of one linear layer behind the cut come from: the historical images, or the provider."""
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A provider's model that is cut in two: its factory or .onnx file, its weights, and before which module."""
+
+    solver: str
+    weights: Path | None
+    until: str
+    head: str = STATISTICS_HEAD
+    quantised: bool = False
+    """Whether the backbone is written in 8 bits."""
+
+
 def pretrain_on_features(
     historical: Historical,
     output: Path,
     config: PretrainConfig,
     progress: Progress,
-    solver: str,
-    solver_weights: Path | None,
-    until: str,
-    head: str,
+    at: Cut,
     measured_before: Mapping[str, Any],
 ) -> Pretrained:
-    """Pretrain what is behind the cut before the module `until` of `solver`, and fill `output`. Raises ExportError."""
+    """Pretrain what is behind the cut, and fill `output`. Raises ExportError, BundleError."""
     torch.manual_seed(config.seed)
     how, classes, labels = historical.how, len(historical.classes), historical.labels
     image_shape = (how.channels, how.height, how.width)
-    whole = build_network(solver, image_shape, classes)
-    weights = given_weights(solver_weights)
-    has_new_head = leave_out_the_head(whole, weights, until, image_shape)
-    trained = take_weights(whole, solver_weights, weights)
+    whole = build_network(at.solver, image_shape, classes)
+    weights = given_weights(at.weights)
+    has_new_head = leave_out_the_head(whole, weights, at.until, image_shape)
+    trained = take_weights(whole, at.weights, weights)
     has_new_head = fit_classifier(whole, image_shape, classes) or has_new_head
-    front, rest = cut_solver(whole, Backbone(until), image_shape)
+    front, rest = cut_solver(whole, Backbone(at.until), image_shape)
     features = _features(front, historical, progress)
-    described = feature_statistics(until, features)
+    described = feature_statistics(at.until, features)
     done = Pretrained(
         historical.classes,
         image_shape,
         how,
-        {"solver": solver},
+        {"solver": at.solver},
         {},
         described,
         {"seed": config.seed} | dict(measured_before),
     )
     is_given = trained and not has_new_head
-    if head == STATISTICS_HEAD and front.feature_count <= MOST_FEATURES and is_linear_layer(rest, front.feature_shape):
-        given = float((_taken(rest, features) == labels).mean()) if is_given else None
-        return _solved(done, until, features.reshape(len(features), -1), labels, whole, output, given)
+    linear = front.feature_count <= MOST_FEATURES and is_linear_layer(rest, front.feature_shape)
+    if at.head == STATISTICS_HEAD and linear:
+        heads = {GIVEN_HEAD: float((_taken(rest, features) == labels).mean())} if is_given else {}
+        done = replace(done, measured={"heads": heads} | dict(done.measured))
+        return _solved(done, at, features.reshape(len(features), -1), historical, whole, output)
+    if at.quantised:
+        raise ExportError("--quantise is for a backbone with one linear layer behind it, solved from statistics")
 
     front, rest = cut_solver(whole, described, image_shape)
     features = _standardised(features, described)
@@ -85,37 +107,57 @@ def pretrain_on_features(
 
 def _solved(
     described: Pretrained,
-    until: str,
+    at: Cut,
     features: np.ndarray,
-    labels: np.ndarray,
+    historical: Historical,
     whole: nn.Module,
     output: Path,
-    given: float | None,
 ) -> Pretrained:
-    """Fill `output` with the statistics of `features` (N, D); `given` is how many the provider's own head recognises.
-
-    Raises ExportError, BundleError.
-    """
+    """Fill `output` with the statistics of `features` (N, D). Raises ExportError, BundleError."""
+    labels = historical.labels
     power = power_for(features)
-    lifted = powered(features, power)
-    backbone = feature_statistics(until, lifted, power)
-    inputs = _standardised(lifted, backbone)
+    backbone = feature_statistics(at.until, powered(features, power), power)
+    inputs = _standardised(powered(features, power), backbone)
+    measured = dict(described.measured)
+    if at.quantised:
+        inputs, measured["quantised"] = _quantised(whole, backbone, described, historical, inputs, output)
     kept = historical_statistics(inputs, labels, described.classes)
     epsilon = choose_epsilon(inputs, labels)
-    seen = held_out(inputs, labels, clusters(inputs, labels), epsilon)
+    fold = clusters(inputs, labels)
+    seen = held_out(inputs, labels, fold, epsilon)
+    how = Statistics(epsilon, seen.temperature)
     right = float(seen.right.mean())
-    measured = {
+    measured |= {
         "validation_accuracy": right,
         "class_accuracy": seen.of_each(),
-        "heads": {STATISTICS_HEAD: right} | ({} if given is None else {GIVEN_HEAD: given}),
+        "heads": {STATISTICS_HEAD: right} | measured["heads"],
     }
     done = replace(
         described,
         backbone=backbone,
-        statistics=Statistics(epsilon, seen.temperature),
-        measured=measured | dict(described.measured),
+        statistics=replace(how, known=learn_known_score(inputs, labels, fold, how)),
+        quantised=at.quantised,
+        measured=measured,
     )
     return save_pretrained(output, {"solver": whole}, done, kept)
+
+
+def _quantised(
+    whole: nn.Module,
+    backbone: Backbone,
+    described: Pretrained,
+    historical: Historical,
+    inputs: np.ndarray,
+    output: Path,
+) -> tuple[np.ndarray, dict[str, float]]:
+    """The inputs (N, D) that the backbone makes in 8 bits, and how far they are from `inputs`, in 32; it is written."""
+    front = front_for_statistics(whole, backbone, described.input_shape)
+    chosen = np.linspace(0, len(historical.files) - 1, min(CALIBRATED, len(historical.files))).astype(int)
+    some = historical._replace(files=[historical.files[row] for row in chosen], labels=historical.labels[chosen])
+    content = quantised(backbone_model(front), read_images(some))
+    (output / BACKBONE).write_bytes(content)
+    small = features_of(content, read_images(historical))
+    return small, {"difference": float(np.sqrt(np.square(small - inputs).mean()))}
 
 
 def _standardised(features: np.ndarray, described: Backbone) -> np.ndarray:

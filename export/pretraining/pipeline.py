@@ -18,7 +18,7 @@ from reverie.export.output import new_folder, require_new
 from reverie.export.pretraining.given_weights import given_weights, take_weights
 from reverie.export.pretraining.historical import find_historical, read_images
 from reverie.export.pretraining.networks import RangedGenerator
-from reverie.export.pretraining.on_features import STATISTICS_HEAD, pretrain_on_features
+from reverie.export.pretraining.on_features import STATISTICS_HEAD, Cut, pretrain_on_features
 from reverie.export.pretraining.pretrained import RANGED, REFERENCE, Pretrained, save_pretrained
 from reverie.export.pretraining.training import PretrainConfig, Progress, pretrain
 from reverie.export.solvers.factories import build_network, require_shape
@@ -38,24 +38,26 @@ def pretrain_folder(
     order: tuple[str, ...] = (),
     backbone_until: str | None = None,
     head: str = STATISTICS_HEAD,
+    quantise: bool = False,
 ) -> Pretrained:
     """Pretrain on a folder and write `output`, which must not exist. `solver` is the user's factory or .onnx file.
 
     `stated` says how images become inputs; `compare` names the user's callable and photographs to compare that with.
     `order` names the classes in the order of the solver's outputs, which is the alphabet's otherwise. With
     `backbone_until` the solver is cut before the module of that path, its front is frozen, and all else is on features;
-    `head` says where one linear layer behind the cut comes from, see HEADS.
+    `head` says where one linear layer behind the cut comes from, see HEADS, and with `quantise` the front is in 8 bits.
     """
     require_new(output)
     if backbone_until is not None and solver is None:
         raise ExportError("--backbone-until cuts a solver of your own: give --solver too")
+    if backbone_until is None and quantise:
+        raise ExportError("--quantise is for a backbone: give --backbone-until too")
     found = find_historical(images, size, stated, order)
     compared = {"preprocessing": compare_with_callable(found.how, *compare)} if compare else {}
     if backbone_until is not None and solver is not None:
         with new_folder(output) as work:
-            done = pretrain_on_features(
-                found, work, config, progress, solver, solver_weights, backbone_until, head, compared
-            )
+            at = Cut(solver, solver_weights, backbone_until, head, quantise)
+            done = pretrain_on_features(found, work, config, progress, at, compared)
         return _placed(done, output)
     return pretrain_arrays(
         np.concatenate(list(read_images(found))),

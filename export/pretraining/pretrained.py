@@ -14,7 +14,7 @@ import safetensors.torch
 from torch import nn
 
 from reverie.device_runtime.bundle.labels import check_labels
-from reverie.device_runtime.bundle.manifest import MODELS, STATISTICS, Backbone, Statistics
+from reverie.device_runtime.bundle.manifest import BACKBONE, MODELS, STATISTICS, Backbone, Statistics
 from reverie.device_runtime.bundle.preprocess import Preprocessing
 from reverie.device_runtime.bundle.statistics import ClassStatistics, read_statistics, write_statistics
 from reverie.device_runtime.errors import BundleError, ExportError
@@ -69,6 +69,8 @@ class Pretrained:
     backbone: Backbone | None = None
     measured: Mapping[str, Any] = field(default_factory=dict)
     statistics: Statistics | None = None
+    quantised: bool = False
+    """Whether the backbone lies beside the weights, in 8 bits."""
 
 
 def save_pretrained(
@@ -105,6 +107,7 @@ def read_pretrained(folder: Path) -> Pretrained:
             },
             weights={name: folder / values["weights"][name] for name in (MODELS if kept is None else MODELS[:1])},
             statistics=kept,
+            quantised=bool(values.get("quantised")),
             backbone=Backbone.from_json(values["backbone"]) if values.get("backbone") else None,
             measured=values["measured"],
         )
@@ -162,6 +165,7 @@ def load_networks(
         compared=compared,
         statistics=statistics,
         kept=kept,
+        backbone_file=pretrained.weights["solver"].with_name(BACKBONE) if pretrained.quantised else None,
     )
 
 

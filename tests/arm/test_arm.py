@@ -23,7 +23,7 @@ Checkpoints.save = save
 """Ends the process, as a power cut would, when the synthesis has been saved."""
 
 
-@pytest.mark.parametrize("name", ["fashion-demo", "format-2-backbone"])
+@pytest.mark.parametrize("name", ["fashion-demo", "format-2-backbone", "format-2-statistics"])
 def test_every_graph_computes_there_what_it_computes_here(arm, repository, name, tmp_path):
     bundle = repository / "models" / name / "bundle"
     done = arm.run(Path(__file__).parent / "every_graph.py", bundle, tmp_path / "there.npz")
@@ -69,6 +69,19 @@ def test_frames_are_added_learnt_promoted_and_left_again(arm, installed_there, f
     assert arm.reverie("rollback", *home).code == 0
     assert json.loads(arm.reverie("status", *home, "--json").out)["name"] == "0000"
     assert arm.reverie("verify", installed_there).code == 0
+
+
+def test_the_demo_learns_there_what_it_learns_here(arm, here, repository):
+    """Behind a backbone in 8 bits, whose kernels are others there."""
+    demo = repository / "models/grocery-demo"
+    asked = ("bench", "box", demo / "bundle", "--frames", demo / "frames", "--images", demo / "test", "--json")
+    there, expected = (json.loads(box.reverie(*asked, before="").out) for box in (arm, here))
+    photographs = {folder.name: len(list(folder.iterdir())) for folder in (demo / "test").iterdir()}
+    for when in ("before", "after"):
+        right, wanted = (
+            sum(found[when][label] * of for label, of in photographs.items()) for found in (there, expected)
+        )
+        assert abs(right - wanted) <= 1 + 1e-6, when
 
 
 @pytest.mark.long

@@ -31,6 +31,7 @@ from reverie.tools.bench.forms import FORMS, all_forms
 from reverie.tools.bench.gaussian import GAUSSIAN, GaussianReplay
 from reverie.tools.bench.protocols import Protocol, as_frames
 from reverie.tools.bench.results import Run
+from reverie.tools.bench.unknown import unknown_figures
 
 Update = Callable[[Models, int, Monitor], Models]
 """The models after update `number` of those before it."""
@@ -81,6 +82,8 @@ def _run(form: str, measured: Measured) -> Run:
         steps.weights(),
         settings=measured.settings,
     )
+    if form == "default":
+        run.unknown.update(unknown_figures(models, steps))
     update, answer = _learner(form, measured, config, run)
     for number in range(1, len(steps.updates) + 1):
         known, monitor, began = len(models.classes), Monitor(), time.monotonic()

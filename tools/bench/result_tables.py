@@ -18,6 +18,7 @@ from reverie.tools.bench.results import Run, grouped, title
 FINAL = ("form", "seeds", "all, %", "old, %", "new, %", "worst class, %")
 """Of the table of accuracies after the last update."""
 FORGOTTEN = ("form", "mean so far, %", "forgetting", "backward transfer", "old as new, %", "new as old, %")
+UNKNOWN = ("score", "AUROC, or false alarms, %", "found at 5 % false alarms, or then, %")
 COSTS = ("form", "agreement, %", "coverage", "steps", "s an update", "peak MB")
 
 
@@ -50,6 +51,9 @@ def sections(forms: Mapping[str, list[Run]]) -> Iterator[Section]:
     updates = len(chosen[0].matrix)
     headings = ["form", *(f"after {update}, %" for update in range(updates))]
     yield Section(f"{about}: all tasks so far", headings, [_so_far(f, g) for f, g in forms.items()])
+    telling = [run.unknown for run in forms.get("default", []) if run.unknown]
+    if telling:
+        yield Section(f"{about}: telling what no class is, before any update", UNKNOWN, _unknown(telling))
     pairs = _pairs(forms)
     if pairs:
         less = f"{about}: default less each other form"
@@ -118,6 +122,14 @@ def _costs(form: str, group: list[Run]) -> list[str]:
         f"{np.mean(steps):.0f}" if all(run.steps for run in group) else "",
         _seconds(float(np.mean([run.seconds for run in group]))),
         f"{max(max(run.peak_bytes) for run in group) / 1e6:.0f}",
+    ]
+
+
+def _unknown(telling: list[dict[str, list[float]]]) -> list[list[str]]:
+    """A row a score; of the last one, at the bundle's own threshold, false alarms and what is found then."""
+    return [
+        [score, *(_with_error([100 * of[score][column] for of in telling]) for column in range(2))]
+        for score in telling[0]
     ]
 
 

@@ -37,6 +37,8 @@ class Run:
     """Accuracy on each class slot after the last update."""
     coverage: list[dict[str, float]] = field(default_factory=list)
     agreement: list[float] = field(default_factory=list)
+    unknown: dict[str, list[float]] = field(default_factory=dict)
+    """As `unknown_figures` gives them, of the pretrained models."""
     settings: str = ""
     """Digest of images and options, where these are one's own."""
     pictures: dict[str, str] = field(default_factory=dict)

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 def command(images: tuple[Path, ...], home: Path, source: Source | None, ask_below: float, as_json: bool) -> None:
     """Classify IMAGES, files or folders of them, or what a --source shows, with the generation in service.
 
-    With --json, a line {"file", "label", "probability", "probabilities"} for each image. An image that cannot be read
-    is told and passed over. Of a source, a line for each frame has "frame" in place of "file", and "margin",
-    "milliseconds", "rate", "generation" and "ask"; a generation that is put into service meanwhile is taken up.
+    With --json, a line {"file", "label", "probability", "probabilities", "known", "strange"} for each image: "known" is
+    how likely it is of any class that is known, null where the bundle does not tell, and "strange" whether that is
+    below what nearly all images of known classes have. An image that cannot be read is told and passed over. Of a
+    source, a line for each frame has "frame" in place of "file", and "margin", "milliseconds", "rate", "generation" and
+    "ask"; a generation that is put into service meanwhile is taken up.
     """
     if bool(images) == (source is not None):
         raise click.UsageError("give images or folders, or a --source, and not both")
@@ -58,7 +60,8 @@ def _predict_files(images: tuple[Path, ...], home: Path, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps({"file": str(file), **prediction._asdict()}))
         else:
-            click.echo(f"{file}: {prediction.label} {prediction.probability:.1%}")
+            strange = ", but unlike all that is known" if prediction.strange else ""
+            click.echo(f"{file}: {prediction.label} {prediction.probability:.1%}{strange}")
     if passed_over:
         sys.exit(1)
 

@@ -164,7 +164,7 @@ def test_a_box_learns_serves_and_learns_on(reverie, own_box, frames_folder, test
     right = [line["label"] == line["file"].split("/")[-2] for line in lines]
     assert sum(right) > 0.85 * len(right)
     assert reverie("update", "--frames", frames_folder, "--home", own_box).code == 0
-    assert store.load_models(own_box, store.read_generation(own_box)).statistics.counts[3:5].tolist() == [64, 64]
+    assert store.load_models(own_box, store.read_generation(own_box)).statistics.counts[3:5].tolist() == [80, 80]
     assert reverie("verify", own_box).code == 0
 
 
