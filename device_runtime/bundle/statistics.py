@@ -56,8 +56,10 @@ class ClassStatistics:
         shares = (other.counts / np.maximum(counts, 1))[:, None]
         apart = other.means - self.means
         # What lies between the two means of a class is scatter about the mean of both.
-        between = (apart * (self.counts[:, None] * shares)).T @ apart
-        return ClassStatistics(counts, self.means + shares * apart, self.scatter + other.scatter + between)
+        scatter = (apart * (self.counts[:, None] * shares)).T @ apart
+        scatter += self.scatter
+        scatter += other.scatter
+        return ClassStatistics(counts, self.means + shares * apart, scatter)
 
     def without(self, slot: int) -> ClassStatistics:
         """With `slot` unused. All classes share the scatter: the covariance that it gives stays as it is."""

@@ -7,6 +7,8 @@ uncertain, as empirical Bayes does it (Efron & Morris, "Stein's estimation rule 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from reverie.device_runtime.bundle.manifest import Manifest, Statistics, Weights
@@ -33,14 +35,16 @@ def statistics_of(inputs: Rows, labels: np.ndarray, slots: int) -> ClassStatisti
     means /= np.maximum(counts, 1)[:, None]
     for at in range(0, len(labels), CHUNK):
         part = np.asarray(inputs[at : at + CHUNK], np.float64) - means[labels[at : at + CHUNK]]
-        scatter += part.T @ part
+        for rows in _blocks(features):
+            scatter[rows] += part[:, rows].T @ part
     return ClassStatistics(counts, means, scatter)
 
 
-def covariance(statistics: ClassStatistics, epsilon: float) -> np.ndarray:
+def covariance(statistics: ClassStatistics, epsilon: float, dtype: type[np.floating[Any]] = np.float64) -> np.ndarray:
     """Σ = (1-ε)·S/(N-C) + ε·(tr S/(N-C)/D)·I of all classes (D, D), with C the classes in use."""
     features, freedom = len(statistics.scatter), max(statistics.freedom, 1)
-    shrunk = statistics.scatter * ((1 - epsilon) / freedom)
+    shrunk = statistics.scatter.astype(dtype)
+    shrunk *= (1 - epsilon) / freedom
     shrunk[np.diag_indices(features)] += epsilon * np.trace(statistics.scatter) / freedom / features
     return shrunk
 
@@ -63,13 +67,37 @@ def linear_layer(statistics: ClassStatistics, epsilon: float) -> tuple[np.ndarra
 def inverse_covariance(statistics: ClassStatistics, epsilon: float) -> np.ndarray:
     """Σ⁻¹ (D, D). Raises BundleError where there is none that is more than rounding."""
     shrunk = covariance(statistics, epsilon)
-    if not _regular(shrunk):
+    if not invert(shrunk):
         raise BundleError(
             f"the covariance of {len(shrunk)} features from {int(statistics.counts.sum())} images of "
             f"{len(statistics.used)} classes has no inverse with a shrinkage of {epsilon:g}: give more images, and such"
             " that differ"
         )
-    return np.linalg.inv(shrunk)
+    return shrunk
+
+
+def invert(matrix: np.ndarray) -> bool:
+    """Put the inverse of a covariance (D, D) in its place; whether it has one that is more than rounding.
+
+    By blocks of Gauss and Jordan, which needs no room for a second matrix, nor pivots where all eigenvalues are
+    positive. What is left of a matrix without an inverse means nothing.
+    """
+    smallest = len(matrix) * np.finfo(np.float64).eps * np.diagonal(matrix).max()
+    for block in _blocks(len(matrix)):
+        try:
+            pivots = np.diagonal(np.linalg.cholesky(matrix[block, block])) ** 2
+        except np.linalg.LinAlgError:
+            return False
+        if not pivots.min() > smallest:
+            return False
+        pivot = np.linalg.inv(matrix[block, block])
+        along, across = pivot @ matrix[block], matrix[:, block].copy()
+        for rows in _blocks(len(matrix)):
+            matrix[rows] -= across[rows] @ along
+        matrix[block] = along
+        matrix[:, block] = -across @ pivot
+        matrix[block, block] = pivot
+    return True
 
 
 def pulled_means(statistics: ClassStatistics, inverse: np.ndarray, epsilon: float) -> np.ndarray:
@@ -103,11 +131,6 @@ def recognised(weight: np.ndarray, bias: np.ndarray, used: np.ndarray, inputs: n
     return np.asarray(used[(inputs @ weight[used].T + bias[used]).argmax(axis=1)])
 
 
-def _regular(shrunk: np.ndarray) -> bool:
-    """Whether a covariance (D, D) has an inverse that is more than rounding."""
-    try:
-        pivots = np.diagonal(np.linalg.cholesky(shrunk)) ** 2
-    except np.linalg.LinAlgError:
-        return False
-    smallest = len(shrunk) * np.finfo(np.float64).eps * np.diagonal(shrunk).max()
-    return bool(pivots.min() > smallest)
+def _blocks(features: int) -> list[slice]:
+    """Of the rows of a matrix, so many at a time."""
+    return [slice(at, at + CHUNK) for at in range(0, features, CHUNK)]

@@ -30,8 +30,7 @@ class Gaussian(NamedTuple):
 
 def gaussian_of(statistics: ClassStatistics, epsilon: float) -> Gaussian:
     """With a covariance shrunk by `epsilon`, which is above 0 and so leaves one that has a factor."""
-    shrunk = covariance(statistics, epsilon)
-    # A scatter from a file is rounded, and may be negative in directions that hardly vary.
-    smallest = np.finfo(np.float32).eps * max(np.trace(shrunk), np.finfo(np.float64).tiny)
-    shrunk[np.diag_indices(len(shrunk))] += smallest
-    return Gaussian(statistics.means.astype(np.float32), np.linalg.cholesky(shrunk).astype(np.float32))
+    shrunk = covariance(statistics, epsilon, np.float32)
+    # What is rounded may be negative in directions that hardly vary.
+    shrunk[np.diag_indices(len(shrunk))] += np.finfo(np.float32).eps * max(np.trace(shrunk), np.finfo(np.float32).tiny)
+    return Gaussian(statistics.means.astype(np.float32), np.linalg.cholesky(shrunk))

@@ -30,7 +30,7 @@ from reverie.device_runtime.engine.graph import Graph, block_size
 from reverie.device_runtime.engine.installed import TRAINING, installed_engine
 from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.errors import EngineError, FramesError
-from reverie.device_runtime.method.closed_form import statistics_of
+from reverie.device_runtime.method.closed_form import solve, statistics_of
 from reverie.device_runtime.method.gaussian import Gaussian, gaussian_of
 from reverie.device_runtime.method.rows import CHUNK, Rows
 
@@ -120,8 +120,8 @@ class Models:
         """A copy with the weights of generator and discriminator replaced, and how often these learnt each class."""
         return replace(self, generator=generator, discriminator=discriminator, learnt=learnt)
 
-    def statistics_with(self, inputs: Rows, labels: np.ndarray) -> ClassStatistics:
-        """The statistics with those of `inputs` (N, D) of the class slots `labels` (N,) added.
+    def gathered(self, inputs: Rows, labels: np.ndarray) -> Models:
+        """A copy whose statistics have those of `inputs` (N, D) of the class slots `labels` (N,) too.
 
         Raises FramesError where a class would have so few images that its mean shows them.
         """
@@ -134,11 +134,13 @@ class Models:
                 f"{self.classes[few[0]]} has {found.counts[few[0]]} frames to learn, those held out left aside: "
                 f"at least {LEAST_IMAGES} are needed, so that what is kept shows none of them"
             )
-        return found
+        return replace(self, statistics=found, learnt=self.learnt_once_more(labels, apart=False))
 
-    def with_statistics(self, statistics: ClassStatistics, learnt: tuple[int, ...]) -> Models:
-        """A copy with other statistics, and how often these learnt each class."""
-        return replace(self, statistics=statistics, learnt=learnt)
+    def solved(self) -> Models:
+        """A copy with the solver that the statistics give. Raises BundleError where there is none."""
+        if self.statistics is None or self.manifest.statistics is None:
+            raise ValueError("these models have a generator")
+        return self.with_solver(solve(self.statistics, self.manifest.statistics, self.manifest))
 
     def with_classes(self, classes: tuple[str, ...]) -> Models:
         """A copy in which the class slots of `classes` are in use; the generator has not learnt those that are new."""

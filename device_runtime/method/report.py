@@ -41,7 +41,8 @@ class Report:
     confusion: dict[str, dict[str, dict[str, int]]]
     """"before" and "after": of the held-out frames of each label, how many the solver took for which label."""
     coverage: dict[str, float]
-    """Share of each class among the updated generator's inputs, as the updated solver sees them."""
+    """Share of each class among the updated generator's inputs, as the updated solver sees them; empty where class
+    statistics generate, which draw every class alike."""
     stages: dict[str, StageRecord]
     config: dict[str, Any] = field(default_factory=dict)
     engine: str = ""
@@ -85,11 +86,17 @@ def make_report(
         classes=tuple(results),
         agreement=compared.agreement,
         confusion=confusion,
-        coverage=dict(zip(updated.classes, coverage(updated, config.seed), strict=True)),
+        coverage=_coverage(updated, config.seed),
         stages=dict(monitor.records),
         config=dataclasses.asdict(config),
         engine=str(installed_engine()),
     )
+
+
+def _coverage(updated: Models, seed: int) -> dict[str, float]:
+    if updated.statistics is not None:
+        return {}
+    return dict(zip(updated.classes, coverage(updated, seed), strict=True))
 
 
 def summary(report: dict[str, Any]) -> dict[str, Any]:

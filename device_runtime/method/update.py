@@ -22,8 +22,9 @@ from typing import NamedTuple
 import numpy as np
 
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.method import closed_form, fit, generative, synthesis
+from reverie.device_runtime.method import fit, generative, synthesis
 from reverie.device_runtime.method.comparison import Comparison, compare
+from reverie.device_runtime.method.fit import Live
 from reverie.device_runtime.method.labelled import Frames, extend_classes, split
 from reverie.device_runtime.method.models import Models
 from reverie.device_runtime.method.monitor import Monitor
@@ -47,10 +48,10 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
     classes = extend_classes(pretrained.classes, frames.classes, pretrained.manifest.slots)
     live, held_out = split(frames, classes, config.holdout, config.seed)
     start = pretrained.with_classes(classes)
-    kept = pretrained.manifest.statistics
-    if kept is not None:
+    keeps_statistics = pretrained.statistics is not None
+    solves = keeps_statistics and config.closed_form
+    if keeps_statistics:
         config = config.on_features()
-    solving = kept if config.closed_form else None
     ratio = config.replay.per_live
     if ratio is None:
         ratio = float(np.minimum(pretrained.times_learnt, times_kept(pretrained)).sum()) / len(frames.classes)
@@ -58,14 +59,14 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
     with monitor.stage("replay"):
         replay = Replay(pretrained, config.replay, config.seed)
         if monitor.resume() is None:
-            if solving is None:
+            if not solves:
                 replay.pool("fine-tune", 0)
             monitor.step(1, 1)
             monitor.save({})
 
     with monitor.stage("fine-tune"):
-        if solving is not None:
-            trained = start.with_solver(closed_form.solve(start.statistics_with(*live), solving, start.manifest))
+        if solves:
+            trained = start.gathered(*live).solved()
             monitor.step(1, 1)
         else:
             tuned = fit.fine_tune(start, replay, live, ratio, config.fine_tune, config.seed, monitor)
@@ -73,7 +74,7 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
 
     updated, synthesised = trained, np.empty((0, *pretrained.manifest.input_shape), np.float32)
     references = np.empty(0, np.int64)
-    if config.synthesis.count and (solving is None or config.synthesis.after_solving):
+    if config.synthesis.count and (not solves or config.synthesis.after_solving):
         with monitor.stage("synthesis"):
             found = synthesis.synthesise(
                 pretrained, trained, live.labels, config.synthesis, config.replay, config.seed, monitor
@@ -86,10 +87,9 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
             )
 
     del replay  # whose pool of generated inputs would stay in memory
-    if kept is not None:
+    if keeps_statistics:
         with monitor.stage("generative update"):
-            learnt = updated.learnt_once_more(live.labels, apart=False)
-            updated = updated.with_statistics(updated.statistics_with(*live), learnt)
+            updated = updated if solves else updated.gathered(*live)
             monitor.step(1, 1)
     elif config.generative.steps:
         with monitor.stage("generative update"):
@@ -101,9 +101,13 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
 
     compared = compare(pretrained, updated, live, held_out, config)
     report = make_report(pretrained, updated, compared, config, monitor)
-    if solving is not None:
-        # What was held out has told how well the others were learnt: now it is learnt too.
-        statistics = updated.statistics_with(*held_out)
-        solver = closed_form.solve(statistics, solving, start.manifest)
-        updated = updated.with_solver(solver).with_statistics(statistics, updated.learnt)
+    if solves:
+        updated = _with_held_out(trained, updated, held_out)
     return Updated(updated, compared, report, synthesised, references)
+
+
+def _with_held_out(trained: Models, updated: Models, held_out: Live) -> Models:
+    """What was held out has told how well the others were learnt: now it is learnt too. What stage 5 changed stays."""
+    solved = updated.gathered(*held_out).solved()
+    changed = {name: value + (updated.solver[name] - trained.solver[name]) for name, value in solved.solver.items()}
+    return solved.with_solver(changed)

@@ -71,6 +71,7 @@ def test_frames_are_added_learnt_promoted_and_left_again(arm, installed_there, f
     assert arm.reverie("verify", installed_there).code == 0
 
 
+@pytest.mark.long
 def test_the_demo_learns_there_what_it_learns_here(arm, here, repository):
     """Behind a backbone in 8 bits, whose kernels are others there."""
     demo = repository / "models/grocery-demo"

@@ -14,6 +14,7 @@ from reverie.device_runtime.method.closed_form import (
     ALIKE,
     covariance,
     inverse_covariance,
+    invert,
     linear_layer,
     pulled_means,
     recognised,
@@ -108,6 +109,16 @@ def test_a_class_of_few_images_is_given_its_own(monkeypatch):
     monkeypatch.setattr(closed_form, "ALIKE", 0.0)
     assert with_pulling > right(5) + 0.1
     assert others > right(0) - 0.1
+
+
+@pytest.mark.parametrize("size", [1, 5, 256, 700])
+def test_a_matrix_is_inverted_in_its_place(size):
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(size, size + 3))
+    matrix = root @ root.T + 0.1 * np.eye(size)
+    inverse = matrix.copy()
+    assert invert(inverse)
+    np.testing.assert_allclose(inverse, np.linalg.inv(matrix), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("rank", [1, FEATURES - 1])
