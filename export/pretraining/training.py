@@ -19,12 +19,16 @@ from torch.nn import functional as F
 
 from reverie.device_runtime.errors import ExportError
 from reverie.device_runtime.method.coordinates import principal_coordinates
+from reverie.export.pretraining.schedule import Schedule, half_cosine, straight
 from reverie.export.solvers.factories import IgnoringCode, with_code
 
 Progress = Callable[[str, int, int, float | None], None]
 """Called with (what is trained or computed, step, steps in all, loss or None)."""
 
 
+LEAST_WINDOW, GAN_WINDOW = 100, 500
+"""Steps over which losses are averaged before they are compared; at least an epoch of the solver's."""
+MOST_SOLVER_STEPS, MOST_GAN_STEPS = 20_000, 12_000
 MEASURED = 32
 """Inputs that are measured at a time: a large network needs much memory for each."""
 
@@ -34,10 +38,11 @@ class PretrainConfig:
     """How long and how fast to train; the defaults suit images of about 28×28 to 64×64."""
 
     seed: int = 0
-    solver_epochs: int = 8
+    solver_epochs: int | None = None
+    """None: until the loss has converged, and so are the steps of the GAN."""
     solver_batch: int = 128
     solver_learning_rate: float = 1e-3
-    gan_steps: int = 4000
+    gan_steps: int | None = None
     gan_batch: int = 64
     gan_learning_rate: float = 1e-3
     gan_reconstruction: float = 20.0
@@ -107,14 +112,17 @@ def taken_for(solver: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def train_solver(solver: nn.Module, inputs: Tensor, labels: Tensor, config: PretrainConfig, progress: Progress) -> None:
-    """Cross-entropy, Adam, learning rate falling along a half cosine. Trains `solver` in place."""
+    """Cross-entropy, Adam. Trains `solver` in place.
+
+    The learning rate falls along a half cosine, or where the number of epochs is open, as `Schedule` says.
+    """
     draw = torch.Generator().manual_seed(config.seed)
     batches = max(1, len(labels) // config.solver_batch)
-    steps = batches * config.solver_epochs
     optimizer = torch.optim.Adam(solver.parameters(), lr=config.solver_learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    count = None if config.solver_epochs is None else batches * config.solver_epochs
+    schedule = Schedule([optimizer], count, max(batches, LEAST_WINDOW), MOST_SOLVER_STEPS, half_cosine, 0.0)
     solver.train()
-    for step in range(steps):
+    for step in schedule.steps():
         if step % batches == 0:
             order = torch.randperm(len(labels), generator=draw)
         chosen = order[(step % batches) * config.solver_batch :][: config.solver_batch]
@@ -122,8 +130,8 @@ def train_solver(solver: nn.Module, inputs: Tensor, labels: Tensor, config: Pret
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        schedule.step()
-        progress("solver", step + 1, steps, loss.item())
+        schedule.took(loss.item())
+        progress("solver", step + 1, schedule.end, loss.item())
     solver.eval()
 
 
@@ -148,7 +156,7 @@ def train_gan(
     generator_optimizer = torch.optim.Adam(generator.parameters(), lr=config.gan_learning_rate, betas=betas)
     discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), lr=config.gan_learning_rate, betas=betas)
     optimizers = (generator_optimizer, discriminator_optimizer)
-    schedules = [torch.optim.lr_scheduler.LinearLR(o, 1.0, 0.1, config.gan_steps) for o in optimizers]
+    schedule = Schedule(optimizers, config.gan_steps, GAN_WINDOW, MOST_GAN_STEPS, straight, 0.1)
     averaged = copy.deepcopy(generator).requires_grad_(requires_grad=False)
     noise_size = int(generator.noise_size)  # type: ignore[arg-type]
     codes = torch.eye(classes)
@@ -157,7 +165,7 @@ def train_gan(
     reconstruction = 0.0 if isinstance(generator, IgnoringCode) else config.gan_reconstruction
     coordinates = torch.from_numpy(principal_coordinates(inputs.numpy(), labels.numpy(), components, rng)[:])
 
-    for step in range(config.gan_steps):
+    for step in schedule.steps():
         chosen = torch.randint(len(labels), (config.gan_batch,), generator=draw)
         half = chosen[: config.gan_batch // 2]
         noise = torch.randn(config.gan_batch, noise_size, generator=draw)
@@ -173,17 +181,17 @@ def train_gan(
         loss.backward()
         discriminator_optimizer.step()
 
-        loss = F.softplus(-discriminator(images, code)).mean()
-        loss = loss + reconstruction * F.mse_loss(images[: len(half)], inputs[half])
+        apart = F.mse_loss(images[: len(half)], inputs[half])
+        loss = F.softplus(-discriminator(images, code)).mean() + reconstruction * apart
         generator_optimizer.zero_grad()
         loss.backward()
         generator_optimizer.step()
-        for schedule in schedules:
-            schedule.step()
+        # The adversarial loss tells nothing of how far it is; how well real images are reproduced does.
+        schedule.took(apart.item() if reconstruction else loss.item())
         decay = min(config.average_decay, step / (step + 10))
         for kept, now in zip(averaged.parameters(), generator.parameters(), strict=True):
             kept.lerp_(now.detach(), 1 - decay)
-        progress("generator", step + 1, config.gan_steps, loss.item())
+        progress("generator", step + 1, schedule.end, loss.item())
     discriminator.eval()
     return averaged.eval()
 

@@ -34,6 +34,8 @@ GENERATORS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """Name → factories of the networks that generate, where they are not the reference ones."""
+SOLVER_EPOCHS = 8
+"""Of MNIST and Fashion-MNIST: a count, so that figures of other days are of the same networks."""
 TESTED = 0.2
 """Share of a folder's images that is tested; with `--validation` as many of the others are held out instead."""
 
@@ -255,7 +257,7 @@ def _pretrain_arrays(steps: Protocol, beginning: _Beginning, networks: Mapping[s
 
     inputs, labels = steps.history
     classes = tuple(str(c) for c in np.unique(labels))
-    config = PretrainConfig(seed=beginning.seed, gan_steps=gan_steps)
+    config = PretrainConfig(seed=beginning.seed, solver_epochs=SOLVER_EPOCHS, gan_steps=gan_steps)
     if steps.solver_steps is not None:
         batches = len(labels) / config.solver_batch
         config = dataclasses.replace(config, solver_epochs=math.ceil(steps.solver_steps / batches))

@@ -9,8 +9,10 @@ import numpy as np
 from rich.console import Console
 
 from reverie.device_runtime.bundle.preprocess import Preprocessing, input_to_image
+from reverie.tools.bench.accuracy_start import SOLVER_EPOCHS
 from reverie.tools.bench.protocols import Samples, product, read_idx
 from reverie.tools.display import step_progress
+from reverie.tools.options import GAN_STEPS
 
 LABELS = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot")
 TEST_IMAGES = 200
@@ -36,7 +38,7 @@ def make_demo(data: Path, output: Path, seed: int, console: Console) -> None:
         LABELS[:6],
         how,
         work,
-        PretrainConfig(seed=seed),
+        PretrainConfig(seed=seed, solver_epochs=SOLVER_EPOCHS, gan_steps=GAN_STEPS),
         step_progress(console),
     )
     export_bundle(load_networks(pretrained, "fashion-demo", spare_classes=4), output / "bundle", console.print)

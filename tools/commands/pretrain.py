@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from reverie.tools.doubts import doubts
-from reverie.tools.options import comma_separated, dimensions, gan_steps_option, preprocessing_options, seed_option
+from reverie.tools.options import comma_separated, dimensions, preprocessing_options, seed_option
 
 
 @click.command("pretrain")
@@ -45,8 +45,8 @@ from reverie.tools.options import comma_separated, dimensions, gan_steps_option,
     is_flag=True,
     help="Write the backbone in 8 bits, a quarter as large; with --head statistics, which are of its features then.",
 )
-@click.option("--solver-epochs", default=8, show_default=True, type=click.IntRange(1))
-@gan_steps_option
+@click.option("--solver-epochs", type=click.IntRange(1), help="[default: until its loss has converged]")
+@click.option("--gan-steps", type=click.IntRange(1), help="[default: until it reproduces images no better]")
 @preprocessing_options
 @seed_option
 def command(
@@ -59,8 +59,8 @@ def command(
     backbone_until: str | None,
     head: str,
     quantise: bool,
-    solver_epochs: int,
-    gan_steps: int,
+    solver_epochs: int | None,
+    gan_steps: int | None,
     seed: int,
     stated: dict[str, Any],
     compare: tuple[str, Path] | None,

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from reverie.export.pretraining.training import PretrainConfig
 from reverie.tools.bench.result_page import page
 from reverie.tools.bench.result_tables import as_markdown, print_tables
 from reverie.tools.bench.results import Run, load_runs, save_runs
@@ -198,10 +197,6 @@ def test_runs_that_the_output_holds_are_printed_and_not_measured_again(reverie, 
         begun = reverie("bench", "accuracy", *nowhere, *asked, *other, "--output", tmp_path / "figures.json")
         assert begun.code == 1
         assert "no data is needed" in begun.err
-
-
-def test_the_generator_is_pretrained_as_long_as_the_library_would():
-    assert PretrainConfig().gan_steps == GAN_STEPS
 
 
 def test_a_file_without_figures_is_refused_by_name(reverie, tmp_path):
