@@ -184,8 +184,9 @@ class UpdateConfig:
     generative: GenerativeConfig = field(default_factory=GenerativeConfig)
     promotion: PromotionConfig = field(default_factory=PromotionConfig)
     closed_form: bool = True
-    """Solve a solver that is one linear layer behind a backbone from the statistics of its classes, which measured
-    best; otherwise it is trained like any other."""
+    """Solve a solver that is one linear layer behind a backbone from the statistics of its classes, and begin new
+    classes of few frames near such a solution (`few_frames.py`), which measured best; otherwise all are trained alike.
+    """
 
     def on_features(self) -> UpdateConfig:
         """As it is used where statistics draw the generated inputs: none are softened or spread further, as the

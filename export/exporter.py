@@ -114,11 +114,12 @@ class _Exporter:
         self.trainable = select(whole, n.train, torch.zeros(2, *shape), dict(n.solver.named_parameters()))
         if n.front:
             self.write_backbone(n.front)
-        if n.statistics is not None:
-            (self.folder / STATISTICS).write_bytes(write_statistics(n.statistics))
-        self.write_serving(
-            "solver", graphs.ServingSolver(n.solver, n.slots, len(n.classes)), ("logits", "probabilities")
-        )
+        kept = n.last_layer.statistics if n.last_layer else n.statistics
+        if kept is not None:
+            (self.folder / STATISTICS).write_bytes(write_statistics(kept))
+        head, outputs = (n.last_layer.path, ("hidden",)) if n.last_layer else (None, ())
+        serving = graphs.ServingSolver(n.solver, n.slots, len(n.classes), head)
+        self.write_serving("solver", serving, ("logits", "probabilities", *outputs))
         training = batch_statistics.SolverTrainingOnBatches(n.solver)
         self.write_training("solver", training, batch_statistics.outputs(training))
         pair = graphs.SynthesisLoss(copy.deepcopy(n.solver), self.perturbed_solver())
@@ -269,6 +270,7 @@ class _Exporter:
             tensors=self.tensors,
             backbone=n.front.described if n.front else None,
             statistics=n.kept,
+            hidden=n.last_layer.described if n.last_layer else None,
             training=self.trainable.to_json() | self.statistics() | {"chunks": self.chunks},
             parity=self.parity,
             tools=tools | {"python": platform.python_version()},

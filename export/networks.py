@@ -15,6 +15,7 @@ from reverie.device_runtime.bundle.statistics import ClassStatistics
 from reverie.device_runtime.errors import ExportError
 from reverie.export.solvers.backbone import Front
 from reverie.export.solvers.factories import require_shape
+from reverie.export.solvers.last_layer import LastLayer
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Networks:
     statistics: ClassStatistics | None = None
     """Of the classes at the input of the solver, in the place of generator and discriminator, used as `kept` says."""
     kept: Statistics | None = None
+    last_layer: LastLayer | None = None
+    """With statistics of the classes at its input, which stand beside generator and discriminator."""
     backbone_file: Path | None = None
     """`backbone.onnx` as it was quantised; otherwise it is made of `front`."""
     canary: Path | None = None

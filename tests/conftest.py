@@ -39,7 +39,7 @@ settings.register_profile("search", deadline=None, max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reverie"))
 
 SAMPLE = Path(__file__).parents[1] / "models/format-2"
-pytest_plugins = ["running", "signed"]
+pytest_plugins = ["running", "samples", "signed"]
 
 LENIENT = PromotionConfig(
     floor=0, gain=-1, label_noise=1, agreement_drop=1, canary_drop=1, collapse=0, latency_ratio=1e9
@@ -98,18 +98,6 @@ def repository():
 @pytest.fixture(scope="session")
 def bundle():
     return SAMPLE / "bundle"
-
-
-@pytest.fixture(scope="session")
-def backbone_bundle():
-    """The small bundle with a backbone; the frames and test images of the other go with it."""
-    return SAMPLE.with_name("format-2-backbone") / "bundle"
-
-
-@pytest.fixture(scope="session")
-def statistics_bundle():
-    """The same with class statistics in the place of a generator."""
-    return SAMPLE.with_name("format-2-statistics") / "bundle"
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from reverie.device_runtime.bundle.hidden import Hidden
 from reverie.device_runtime.bundle.preprocess import Preprocessing
 
 FORMAT = 2
@@ -27,7 +28,8 @@ SIGNATURE = "manifest.sig"
 BACKBONE = "backbone.onnx"
 CANARY = "canary.npz"
 STATISTICS = "statistics.npz"
-"""Of the classes at the input of the solver, in the place of what generates: see `statistics.py`."""
+"""Of the classes at the input of the solver, in the place of what generates, or at that of its last layer, beside it:
+see `statistics.py`."""
 MODELS = ("solver", "generator", "discriminator")
 SEARCHES = ("synthesis_image", "synthesis_noise")
 SAMPLING = "sampling"
@@ -186,6 +188,8 @@ class Manifest:
     """None: inputs are the preprocessed images themselves."""
     statistics: Statistics | None = None
     """None: a generator and a discriminator rehearse the classes."""
+    hidden: Hidden | None = None
+    """None: no statistics of the classes stand beside the generator."""
     training: dict[str, Any] = field(default_factory=dict)
     """What trains of the solver: rule, parameters, of how many, and the share of its compute.
 
@@ -209,7 +213,14 @@ class Manifest:
     @property
     def changing(self) -> tuple[str, ...]:
         """The files that an update writes anew for a generation."""
-        return tuple(f"{model}.onnx" for model in self.models) + ((STATISTICS,) if self.statistics else ())
+        return tuple(f"{model}.onnx" for model in self.models) + ((STATISTICS,) if self.kept_features else ())
+
+    @property
+    def kept_features(self) -> int:
+        """How many features have class statistics; 0 where there are none."""
+        if self.statistics is not None:
+            return self.noise_size
+        return 0 if self.hidden is None else self.hidden.size
 
     @property
     def spread(self) -> np.ndarray:

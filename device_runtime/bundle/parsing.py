@@ -7,6 +7,7 @@ import json
 import math
 from pathlib import Path, PurePosixPath
 
+from reverie.device_runtime.bundle.hidden import Hidden
 from reverie.device_runtime.bundle.labels import check_labels
 from reverie.device_runtime.bundle.manifest import (
     BACKBONE,
@@ -67,6 +68,7 @@ def read_json(text: str, where: Path) -> Manifest:
         fields["preprocessing"] = Preprocessing.from_json(values["preprocessing"])
         fields["backbone"] = Backbone.from_json(values["backbone"]) if values.get("backbone") else None
         fields["statistics"] = Statistics.from_json(values["statistics"]) if values.get("statistics") else None
+        fields["hidden"] = Hidden.from_json(values["hidden"]) if values.get("hidden") else None
         fields["files"] = {path: FileRecord(**record) for path, record in values["files"].items()}
         fields["tensors"] = {
             model: {
@@ -97,6 +99,8 @@ def _check(manifest: Manifest) -> None:
     _check_files(manifest)
     if manifest.statistics is not None:
         _check_statistics(manifest)
+    if manifest.hidden is not None:
+        _check_hidden(manifest, manifest.hidden)
     for artifact, figures in manifest.parity.items():
         if not isinstance(figures["relative"], int | float) or not isinstance(figures["at"], str):
             raise TypeError(f"the comparison of {artifact} with torch is no number and place")
@@ -159,3 +163,17 @@ def _check_statistics(manifest: Manifest) -> None:
     shapes = sorted(record.shape for name, record in manifest.tensors["solver"].items() if name != "active")
     if shapes != sorted([(manifest.slots, *features), (manifest.slots,)]):
         raise ValueError("its solver is not the one linear layer that statistics give")
+
+
+def _check_hidden(manifest: Manifest, hidden: Hidden) -> None:
+    """Raise ValueError, or KeyError, where statistics cannot be of what enters the solver's last layer."""
+    if manifest.statistics is not None or manifest.backbone is not None:
+        raise ValueError("statistics beside a generator are for a solver that takes images")
+    if not 0 < hidden.size <= MOST_FEATURES:
+        raise ValueError(f"statistics are of 1 to {MOST_FEATURES} features, not of {hidden.size}")
+    if STATISTICS not in manifest.files:
+        raise ValueError(f"it does not name {STATISTICS}")
+    tensors = manifest.tensors["solver"]
+    shapes = (tensors[hidden.weight].shape, tensors[hidden.bias].shape)
+    if shapes != ((manifest.slots, hidden.size), (manifest.slots,)):
+        raise ValueError("its solver has no linear layer behind what the statistics are of")

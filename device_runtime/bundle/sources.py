@@ -172,7 +172,9 @@ def check_part(
     Raises BundleError.
     """
     if name == STATISTICS:
-        read_statistics(content, manifest.slots, manifest.noise_size, where)
+        found = read_statistics(content, manifest.slots, manifest.kept_features, where)
+        if manifest.hidden is not None and not found.counts[: len(manifest.classes)].all():
+            raise BundleError(f"{where} lacks one of {', '.join(manifest.classes)}: export the bundle again")
     if not name.endswith(".onnx"):
         return
     places = check_model(content, where, manifest.injected(name), operators)

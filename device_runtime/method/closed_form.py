@@ -56,12 +56,43 @@ def linear_layer(statistics: ClassStatistics, epsilon: float) -> tuple[np.ndarra
     where Σ has no inverse.
     """
     inverse = inverse_covariance(statistics, epsilon)
+    return _layer_of(statistics, pulled_means(statistics, inverse, epsilon), inverse)
+
+
+def plain_layer(statistics: ClassStatistics, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
+    """The same with the means as they are. Raises BundleError where Σ has no inverse."""
+    return _layer_of(statistics, statistics.means[statistics.used], inverse_covariance(statistics, epsilon))
+
+
+def _layer_of(statistics: ClassStatistics, means: np.ndarray, inverse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (C, D) and bias (C,) from the `means` of the classes in use (C', D) and Σ⁻¹ (D, D)."""
     used = statistics.used
     weight, bias = np.zeros(statistics.means.shape), np.zeros(len(statistics.counts))
-    means = pulled_means(statistics, inverse, epsilon)
     weight[used] = means @ inverse
     bias[used] = -0.5 * (weight[used] * means).sum(axis=1)
     return weight, bias
+
+
+def slope_of(statistics: ClassStatistics, epsilon: float, weight: np.ndarray, bias: np.ndarray) -> float:
+    """The slope s of a layer's logits, W·h + b, on those of `plain_layer`, by least squares over all images.
+
+    `weight` (C, D) and `bias` (C,) are those of all slots. Logits z are centred over the C' classes in use:
+    s = Σ z_layer·z_plain / Σ z_plain·z_plain. Both are linear in (h, 1), so that the sum over the images of
+    (h, 1)(h, 1)ᵀ, which the statistics hold, is all that it takes. Raises BundleError as `plain_layer` does.
+    """
+    used = statistics.used
+    means = statistics.means[used]
+    counts = statistics.counts[used][:, None]
+    size = statistics.means.shape[1]
+    moments = np.empty((size + 1, size + 1))
+    moments[:size, :size] = statistics.scatter + (means * counts).T @ means
+    moments[size, :size] = moments[:size, size] = (means * counts).sum(axis=0)
+    moments[size, size] = counts.sum()
+    given, plain = (
+        rows - rows.mean(axis=0)
+        for rows in (np.column_stack([w[used], b[used]]) for w, b in ((weight, bias), plain_layer(statistics, epsilon)))
+    )
+    return float(((plain @ moments) * given).sum() / ((plain @ moments) * plain).sum())
 
 
 def inverse_covariance(statistics: ClassStatistics, epsilon: float) -> np.ndarray:

@@ -52,6 +52,8 @@ class Models:
     learnt: tuple[int, ...] = ()
     """How often the generator learnt each of the first classes, the pretraining included; the others, once."""
     statistics: ClassStatistics | None = None
+    hidden: ClassStatistics | None = None
+    """Of the classes at the input of the solver's last layer, where the bundle keeps them beside the generator."""
 
     @property
     def times_learnt(self) -> np.ndarray:
@@ -94,7 +96,8 @@ class Models:
     def files(self) -> dict[str, bytes]:
         """Content of each file of a generation, as `models_of` reads it. Raises BundleError."""
         contents = {f"{model}.onnx": self.model_file(model) for model in self.manifest.models}
-        return contents | ({} if self.statistics is None else {STATISTICS: write_statistics(self.statistics)})
+        kept = self.hidden if self.statistics is None else self.statistics
+        return contents | ({} if kept is None else {STATISTICS: write_statistics(kept)})
 
     def model_file(self, name: str) -> bytes:
         """The ONNX file of `name` ("solver", "generator" or "discriminator") with these weights in place."""
@@ -128,19 +131,27 @@ class Models:
         if self.statistics is None:
             raise ValueError("these models have a generator")
         found = self.statistics + statistics_of(inputs, labels, self.manifest.slots)
-        few = [slot for slot in found.used if found.counts[slot] < LEAST_IMAGES]
-        if few:
+        self.require_enough(found.counts)
+        return replace(self, statistics=found, learnt=self.learnt_once_more(labels, apart=False))
+
+    def require_enough(self, counts: np.ndarray) -> None:
+        """Raise FramesError where one of `counts` (C,), the images of each class, lets its mean show them."""
+        few = np.flatnonzero((counts > 0) & (counts < LEAST_IMAGES))
+        if len(few):
             raise FramesError(
-                f"{self.classes[few[0]]} has {found.counts[few[0]]} frames to learn, those held out left aside: "
+                f"{self.classes[few[0]]} has {counts[few[0]]} frames to learn, those held out left aside: "
                 f"at least {LEAST_IMAGES} are needed, so that what is kept shows none of them"
             )
-        return replace(self, statistics=found, learnt=self.learnt_once_more(labels, apart=False))
 
     def solved(self) -> Models:
         """A copy with the solver that the statistics give. Raises BundleError where there is none."""
         if self.statistics is None or self.manifest.statistics is None:
             raise ValueError("these models have a generator")
         return self.with_solver(solve(self.statistics, self.manifest.statistics, self.manifest))
+
+    def with_hidden(self, hidden: ClassStatistics) -> Models:
+        """A copy with other statistics at the input of the solver's last layer."""
+        return replace(self, hidden=hidden)
 
     def with_classes(self, classes: tuple[str, ...]) -> Models:
         """A copy in which the class slots of `classes` are in use; the generator has not learnt those that are new."""
@@ -185,10 +196,11 @@ def models_of(
         model: read_weights(files[f"{model}.onnx"], manifest.tensors[model]) for model in manifest.models
     }
     weights["solver"].pop("active")
-    statistics = None
-    if manifest.statistics is not None:
-        statistics = read_statistics(files[STATISTICS], manifest.slots, manifest.noise_size, STATISTICS)
-    return Models(folder, manifest, classes, **weights, learnt=learnt, statistics=statistics)
+    kept = None
+    if manifest.kept_features:
+        kept = read_statistics(files[STATISTICS], manifest.slots, manifest.kept_features, STATISTICS)
+    statistics, hidden = (None, kept) if manifest.statistics is None else (kept, None)
+    return Models(folder, manifest, classes, **weights, learnt=learnt, statistics=statistics, hidden=hidden)
 
 
 def softened(logits: np.ndarray, temperature: float) -> np.ndarray:

@@ -9,7 +9,8 @@
 
 Behind a backbone, class statistics take the place of generator and discriminator: what is generated is drawn from a
 Gaussian of each class, and stage 6 adds the live inputs to the sums. A solver that is one linear layer is solved from
-them in stage 2, and is done: stages 3 to 5 gain nothing there, and are left out.
+them in stage 2, and is done: stages 3 to 5 gain nothing there, and are left out. In pixels, they may stand beside the
+generator: then new classes of few frames begin by a rule of their own, and the statistics follow each update.
 
 Every stage begins where the monitor says that it stopped, and ends in the same result however often it was cut off.
 Nothing here touches the disk: `transaction.go_on` keeps the states of the stages and puts the result into service.
@@ -22,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.method import fit, generative, synthesis
+from reverie.device_runtime.method import drift, few_frames, fit, generative, synthesis
 from reverie.device_runtime.method.comparison import Comparison, compare
 from reverie.device_runtime.method.fit import Live
 from reverie.device_runtime.method.labelled import Frames, extend_classes, split
@@ -47,14 +48,12 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
     """Learn `frames` with all six stages. Raises FramesError before any work, TrainingError where a loss is NaN."""
     classes = extend_classes(pretrained.classes, frames.classes, pretrained.manifest.slots)
     live, held_out = split(frames, classes, config.holdout, config.seed)
-    start = pretrained.with_classes(classes)
+    start, config = few_frames.begin(pretrained, pretrained.with_classes(classes), live, config)
     keeps_statistics = pretrained.statistics is not None
     solves = keeps_statistics and config.closed_form
     if keeps_statistics:
         config = config.on_features()
-    ratio = config.replay.per_live
-    if ratio is None:
-        ratio = float(np.minimum(pretrained.times_learnt, times_kept(pretrained)).sum()) / len(frames.classes)
+    ratio = _per_live(pretrained, len(frames.classes), config)
 
     with monitor.stage("replay"):
         replay = Replay(pretrained, config.replay, config.seed)
@@ -99,6 +98,8 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
             learnt = updated.learnt_once_more(live.labels, apart=config.generative.anchor > 0)
             updated = updated.with_generative(generator, discriminator, learnt)
 
+    updated = drift.follow(pretrained, updated, live, config.seed)
+
     compared = compare(pretrained, updated, live, held_out, config)
     report = make_report(pretrained, updated, compared, config, monitor)
     if solves:
@@ -111,3 +112,10 @@ def _with_held_out(trained: Models, updated: Models, held_out: Live) -> Models:
     solved = updated.gathered(*held_out).solved()
     changed = {name: value + (updated.solver[name] - trained.solver[name]) for name, value in solved.solver.items()}
     return solved.with_solver(changed)
+
+
+def _per_live(pretrained: Models, live_classes: int, config: UpdateConfig) -> float:
+    """Generated inputs for each live one."""
+    if config.replay.per_live is not None:
+        return config.replay.per_live
+    return float(np.minimum(pretrained.times_learnt, times_kept(pretrained)).sum()) / live_classes

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reverie.export.graphs.entering import entering
+
 SYNTHESIS_LOSSES = ("consensus", "competition", "masked-kl", "new-only", "interference")
 SOFTENING = 3.0
 """Temperature at which the synthesis losses compare the two solvers."""
@@ -28,18 +30,26 @@ def class_mask(classes: int, slots: int) -> Tensor:
 
 
 class ServingSolver(nn.Module):
-    """input (N, *S) → logits and probabilities (N, C); slots that are not active have probability 0."""
+    """input (N, *S) → logits and probabilities (N, C); slots that are not active have probability 0.
+
+    With the path of its last layer as `head`, also what enters that (N, H).
+    """
 
     active: Tensor
 
-    def __init__(self, solver: nn.Module, slots: int, known: int) -> None:
+    def __init__(self, solver: nn.Module, slots: int, known: int, head: str | None = None) -> None:
         super().__init__()
         self.solver = solver
+        self.head = head
         self.register_buffer("active", class_mask(known, slots))
 
-    def forward(self, input: Tensor) -> tuple[Tensor, Tensor]:  # noqa: A002 (the graph's input is named so)
-        logits = masked(self.solver(input), self.active)
-        return logits, torch.softmax(logits, dim=1)
+    def forward(self, input: Tensor) -> tuple[Tensor, ...]:  # noqa: A002 (the graph's input is named so)
+        if self.head is None:
+            logits = masked(self.solver(input), self.active)
+            return logits, torch.softmax(logits, dim=1)
+        with entering(self.solver.get_submodule(self.head)) as seen:
+            logits = masked(self.solver(input), self.active)
+        return logits, torch.softmax(logits, dim=1), seen[0].clone()  # with a name of its own in the graph
 
 
 class ServingGenerator(nn.Module):

@@ -16,6 +16,7 @@ from reverie.device_runtime.bundle.preprocess import Preprocessing
 from reverie.device_runtime.errors import ExportError
 from reverie.export.output import new_folder, require_new
 from reverie.export.pretraining.given_weights import given_weights, take_weights
+from reverie.export.pretraining.hidden import hidden_statistics
 from reverie.export.pretraining.historical import find_historical, read_images
 from reverie.export.pretraining.networks import RangedGenerator
 from reverie.export.pretraining.on_features import STATISTICS_HEAD, Cut, pretrain_on_features
@@ -120,8 +121,13 @@ def _train_and_save(
     networks = (built["solver"], built["generator"], built["discriminator"])
     generator, measured = pretrain(networks, inputs, labels, config, progress, train_the_solver)
     figures: dict[str, Any] = measured._asdict()
-    described = replace(described, measured=figures | {"seed": config.seed} | dict(described.measured))
-    return save_pretrained(output, built | {"generator": generator}, described)
+    kept = hidden_statistics(built["solver"], inputs, labels)
+    described = replace(
+        described,
+        measured=figures | {"seed": config.seed} | dict(described.measured),
+        hidden_size=0 if kept is None else kept.means.shape[1],
+    )
+    return save_pretrained(output, built | {"generator": generator}, described, kept)
 
 
 def _placed(done: Pretrained, folder: Path) -> Pretrained:

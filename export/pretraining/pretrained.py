@@ -38,6 +38,7 @@ from reverie.export.solvers.factories import (
     widen_classifier,
     with_code,
 )
+from reverie.export.solvers.last_layer import LastLayer, last_layer, with_statistics
 from reverie.export.solvers.linear_head import linear_head
 from reverie.export.solvers.preprocessing import Stated, with_stated
 
@@ -71,6 +72,8 @@ class Pretrained:
     statistics: Statistics | None = None
     quantised: bool = False
     """Whether the backbone lies beside the weights, in 8 bits."""
+    hidden_size: int = 0
+    """Values that enter the solver's last layer, of which class statistics lie beside the weights; 0: none do."""
 
 
 def save_pretrained(
@@ -108,6 +111,7 @@ def read_pretrained(folder: Path) -> Pretrained:
             weights={name: folder / values["weights"][name] for name in (MODELS if kept is None else MODELS[:1])},
             statistics=kept,
             quantised=bool(values.get("quantised")),
+            hidden_size=int(values.get("hidden_size", 0)),
             backbone=Backbone.from_json(values["backbone"]) if values.get("backbone") else None,
             measured=values["measured"],
         )
@@ -133,7 +137,8 @@ def load_networks(
         compared["the given .onnx file"] = figures(compare_with_file(solver), FILE_BATCHES)
     _fit_weights(solver, "solver", pretrained, shape, slots)
     backbone, kept = pretrained.backbone, pretrained.statistics
-    statistics = None if backbone is None or kept is None else _read_statistics(pretrained, backbone, slots)
+    features = 0 if backbone is None else len(backbone.mean)
+    statistics = None if kept is None else _read_statistics(pretrained, features, slots)
     if backbone is not None and statistics is not None and kept is not None:
         front = front_for_statistics(solver, backbone, shape)
         weight, bias = linear_layer(statistics, kept.epsilon)
@@ -165,15 +170,24 @@ def load_networks(
         compared=compared,
         statistics=statistics,
         kept=kept,
+        last_layer=_last_layer(pretrained, solver, slots),
         backbone_file=pretrained.weights["solver"].with_name(BACKBONE) if pretrained.quantised else None,
     )
 
 
-def _read_statistics(pretrained: Pretrained, backbone: Backbone, slots: int) -> ClassStatistics:
-    """The statistics beside the weights of `pretrained`, with `slots` for classes. Raises ExportError."""
+def _last_layer(pretrained: Pretrained, solver: nn.Module, slots: int) -> LastLayer | None:
+    """That of `solver`, built for `slots` classes, with the statistics beside its weights. Raises ExportError."""
+    path = last_layer(solver, pretrained.input_shape) if pretrained.hidden_size else None
+    if path is None:
+        return None
+    return with_statistics(solver, path, _read_statistics(pretrained, pretrained.hidden_size, slots))
+
+
+def _read_statistics(pretrained: Pretrained, features: int, slots: int) -> ClassStatistics:
+    """Those of so many `features` beside the weights of `pretrained`, with `slots` for classes. Raises ExportError."""
     path = pretrained.weights["solver"].with_name(STATISTICS)
     try:
-        found = read_statistics(path.read_bytes(), len(pretrained.classes), len(backbone.mean), path)
+        found = read_statistics(path.read_bytes(), len(pretrained.classes), features, path)
     except (OSError, BundleError) as error:
         raise ExportError(f"{path} cannot be read ({error}): pretrain again") from error
     return found.with_slots(slots)
@@ -241,6 +255,7 @@ def merge_own(
             classes=classes or base.classes,
             factories={**base.factories, **factories},
             weights={**base.weights, **weights},
+            hidden_size=0 if "solver" in factories else base.hidden_size,
             measured={name: value for name, value in base.measured.items() if not factories or name not in OF_NETWORKS},
         )
     missing = [f"--{model}" for model in MODELS if model not in factories]

@@ -23,7 +23,7 @@ Checkpoints.save = save
 """Ends the process, as a power cut would, when the synthesis has been saved."""
 
 
-@pytest.mark.parametrize("name", ["fashion-demo", "format-2-backbone", "format-2-statistics"])
+@pytest.mark.parametrize("name", ["fashion-demo", "format-2-backbone", "format-2-statistics", "format-2-hidden"])
 def test_every_graph_computes_there_what_it_computes_here(arm, repository, name, tmp_path):
     bundle = repository / "models" / name / "bundle"
     done = arm.run(Path(__file__).parent / "every_graph.py", bundle, tmp_path / "there.npz")

@@ -195,11 +195,12 @@ def test_features_of_a_backbone_are_computed_once_and_stored_and_it_resumes_to_i
 
 
 @pytest.mark.parametrize("stage", ["replay", "fine-tune", "generative update"])
-def test_an_update_that_solves_and_was_cut_off_ends_in_identical_weights(
-    statistics_bundle, frames_folder, tiny, fast_folder, stage
+@pytest.mark.parametrize("kind", ["statistics_bundle", "hidden_bundle"])
+def test_an_update_that_solves_or_has_few_frames_and_was_cut_off_ends_in_identical_weights(
+    frames_folder, tiny, fast_folder, request, kind, stage
 ):
-    home = fast_folder / "home"
-    installation.install(statistics_bundle, home)
+    home, installed = fast_folder / "home", request.getfixturevalue(kind)
+    installation.install(installed, home)
     (bundle,) = home.glob("bundles/*")
     begin(home, read_frames(frames_folder, InputMaker(bundle, read_manifest(bundle)), 5), tiny)
     whole = shutil.copytree(home, fast_folder / "whole")
@@ -207,7 +208,8 @@ def test_an_update_that_solves_and_was_cut_off_ends_in_identical_weights(
     cut_after(home, stage, 1)
     go_on(home)
     assert weights(home) == weights(whole)
-    assert weights(home).keys() == {"solver.onnx", STATISTICS}
+    assert weights(home).keys() == {*read_manifest(installed).changing}
+    assert STATISTICS in weights(home)
     assert entries(home) == entries(whole)
 
 

@@ -13,7 +13,7 @@ from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.errors import BundleError
 from reverie.device_runtime.method.models import Models
 
-BUNDLES = ("format-1", "format-1-backbone", "format-2", "format-2-backbone", "fashion-demo")
+BUNDLES = ("format-1", "format-1-backbone", "format-2", "format-2-backbone", "format-2-hidden", "fashion-demo")
 
 
 @pytest.mark.parametrize("name", BUNDLES)

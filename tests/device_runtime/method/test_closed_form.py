@@ -16,8 +16,10 @@ from reverie.device_runtime.method.closed_form import (
     inverse_covariance,
     invert,
     linear_layer,
+    plain_layer,
     pulled_means,
     recognised,
+    slope_of,
     statistics_of,
 )
 from reverie.device_runtime.method.gaussian import gaussian_of
@@ -173,3 +175,26 @@ def test_a_thousand_classes_behind_a_large_backbone_take_seconds_and_little_memo
     assert tracemalloc.get_traced_memory()[1] < 160e6  # twelve matrices of the features
     tracemalloc.stop()
     assert weight.shape == (1000, 1280)
+
+
+def test_the_plain_layer_takes_the_means_as_they_are():
+    found = statistics_of(*images(500, 2, classes=4), SLOTS)
+    weight, bias = plain_layer(found, 0.2)
+    np.testing.assert_allclose(weight[:4], np.linalg.solve(covariance(found, 0.2), found.means[:4].T).T)
+    np.testing.assert_allclose(bias[:4], -0.5 * (weight[:4] * found.means[:4]).sum(axis=1))
+    assert not weight[4].any()
+    assert bias[4] == 0
+
+
+def test_the_slope_of_a_layer_is_that_of_least_squares_over_all_images():
+    inputs, labels = images(500, 2, classes=4)
+    found = statistics_of(inputs, labels, SLOTS)
+    rng = np.random.default_rng(7)
+    plain = plain_layer(found, 0.2)
+    layer = 0.3 * plain[0] + rng.normal(0, 0.05, (SLOTS, FEATURES)), 0.3 * plain[1] + rng.normal(0, 0.5, SLOTS)
+    given, expected = ((inputs @ w.T + b)[:, :4] for w, b in (layer, plain))
+    given, expected = (logits - logits.mean(axis=1, keepdims=True) for logits in (given, expected))
+    ((slope,), *_) = np.linalg.lstsq(expected.reshape(-1, 1), given.ravel(), rcond=None)
+    assert slope_of(found, 0.2, *layer) == pytest.approx(slope, rel=1e-9)
+    assert slope == pytest.approx(0.3, abs=0.1)
+    assert slope_of(found, 0.2, *plain) == pytest.approx(1)

@@ -62,7 +62,7 @@ def test_pictures_become_a_solver_that_a_box_serves(reverie, workspace, colour):
     for name in ("solver", "generator", "discriminator"):
         weights = safetensors.torch.load_file(workspace / "trained" / f"{name}.safetensors")
         assert all(value.dtype == torch.float32 and value.isfinite().all() for value in weights.values())
-    assert {p.suffix for p in (workspace / "trained").iterdir()} == {".json", ".safetensors"}
+    assert {p.suffix for p in (workspace / "trained").iterdir()} == {".json", ".npz", ".safetensors"}
 
     for repeated in (("export", "trained", "--output", "bundle"), ("inspect", "bundle")):
         done = reverie(*repeated)
