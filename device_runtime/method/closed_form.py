@@ -78,7 +78,8 @@ def slope_of(statistics: ClassStatistics, epsilon: float, weight: np.ndarray, bi
 
     `weight` (C, D) and `bias` (C,) are those of all slots. Logits z are centred over the C' classes in use:
     s = Σ z_layer·z_plain / Σ z_plain·z_plain. Both are linear in (h, 1), so that the sum over the images of
-    (h, 1)(h, 1)ᵀ, which the statistics hold, is all that it takes. Raises BundleError as `plain_layer` does.
+    (h, 1)(h, 1)ᵀ, which the statistics hold, is all that it takes; 0 where the means of all classes are one. Raises
+    BundleError as `plain_layer` does.
     """
     used = statistics.used
     means = statistics.means[used]
@@ -88,11 +89,13 @@ def slope_of(statistics: ClassStatistics, epsilon: float, weight: np.ndarray, bi
     moments[:size, :size] = statistics.scatter + (means * counts).T @ means
     moments[size, :size] = moments[:size, size] = (means * counts).sum(axis=0)
     moments[size, size] = counts.sum()
-    given, plain = (
-        rows - rows.mean(axis=0)
-        for rows in (np.column_stack([w[used], b[used]]) for w, b in ((weight, bias), plain_layer(statistics, epsilon)))
-    )
-    return float(((plain @ moments) * given).sum() / ((plain @ moments) * plain).sum())
+    layers = ((weight, bias), plain_layer(statistics, epsilon))
+    given, plain = (np.column_stack([w[used], b[used]]) for w, b in layers)
+    size_of = (plain @ moments * plain).sum()
+    given, plain = (rows - rows.mean(axis=0) for rows in (given, plain))
+    squares = (plain @ moments * plain).sum()
+    # Below that, classes differ by rounding.
+    return float((plain @ moments * given).sum() / squares) if squares > 1e-12 * size_of else 0.0
 
 
 def inverse_covariance(statistics: ClassStatistics, epsilon: float) -> np.ndarray:

@@ -198,3 +198,11 @@ def test_the_slope_of_a_layer_is_that_of_least_squares_over_all_images():
     assert slope_of(found, 0.2, *layer) == pytest.approx(slope, rel=1e-9)
     assert slope == pytest.approx(0.3, abs=0.1)
     assert slope_of(found, 0.2, *plain) == pytest.approx(1)
+
+
+def test_classes_of_the_same_images_have_no_slope():
+    inputs, _ = images(40, 2)
+    labels = np.repeat([0, 1], 40)
+    found = statistics_of(np.concatenate([inputs, inputs]), labels, SLOTS)
+    layer = np.ones((SLOTS, FEATURES)), np.zeros(SLOTS)
+    assert slope_of(found, 0.2, *layer) == pytest.approx(0)
