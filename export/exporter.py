@@ -109,8 +109,8 @@ class _Exporter:
             canary_files(n.canary, n.classes, n.input_shape)  # refused before the work
         image_shape = n.front.image_shape if n.front else n.input_shape
         self.examples = Examples(n.input_shape, image_shape, n.noise_size, len(n.classes), n.slots)
-        own = n.front is None or n.statistics is not None
-        whole, shape = (n.solver, n.input_shape) if own or n.front is None else (n.front.whole, image_shape)
+        cut = n.front if n.statistics is None else None
+        whole, shape = (cut.whole, image_shape) if cut else (n.solver, n.input_shape)
         self.trainable = select(whole, n.train, torch.zeros(2, *shape), dict(n.solver.named_parameters()))
         if n.front:
             self.write_backbone(n.front)

@@ -122,6 +122,10 @@ class Backbone:
         return math.sqrt(average) if average > 0 else 1.0
 
 
+KNOWN_TERMS = 5
+"""Figures by which `novelty.py` tells whether an input is of a class that is known."""
+
+
 @dataclass(frozen=True)
 class KnownScore:
     """How the figures of `novelty.py` tell whether an input is of a class that is known."""
@@ -136,8 +140,10 @@ class KnownScore:
         """What `dataclasses.asdict` made, read from JSON. Raises KeyError, TypeError or ValueError."""
         weights = tuple(float(n) for n in values["weights"])
         found = cls(weights, float(values["bias"]), float(values["threshold"]))
-        if len(weights) != 5 or not all(math.isfinite(n) for n in (*weights, found.bias, found.threshold)):
-            raise ValueError("what tells whether a class is known is not five weights, a bias and a threshold")
+        if len(weights) != KNOWN_TERMS or not all(math.isfinite(n) for n in (*weights, found.bias, found.threshold)):
+            raise ValueError(
+                f"what tells whether a class is known is not {KNOWN_TERMS} weights, a bias and a threshold"
+            )
         return found
 
 

@@ -17,8 +17,6 @@ from reverie.device_runtime.bundle.manifest import KnownScore, Statistics
 from reverie.device_runtime.bundle.statistics import ClassStatistics
 from reverie.device_runtime.method.closed_form import inverse_covariance
 
-TERMS = 5
-
 
 @dataclass(frozen=True)
 class Novelty:

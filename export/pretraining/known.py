@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from reverie.device_runtime.bundle.manifest import KnownScore, Statistics
+from reverie.device_runtime.bundle.manifest import KNOWN_TERMS, KnownScore, Statistics
 from reverie.device_runtime.method.closed_form import statistics_of
-from reverie.device_runtime.method.novelty import TERMS, novelty_of
+from reverie.device_runtime.method.novelty import novelty_of
 from reverie.device_runtime.method.randomness import rng_for
 from reverie.export.pretraining.closed_form import FOLDS
 
@@ -59,8 +59,8 @@ def logistic_regression(terms: np.ndarray, known: np.ndarray) -> tuple[tuple[flo
     design = np.column_stack([(terms - middle) / scale, np.ones(len(terms))])
     share = known.mean()
     each = np.where(known, 0.5 / share, 0.5 / (1 - share))
-    held = np.array([DECAY] * TERMS + [0.0])
-    weights = np.zeros(TERMS + 1)
+    held = np.array([DECAY] * KNOWN_TERMS + [0.0])
+    weights = np.zeros(KNOWN_TERMS + 1)
     for _ in range(30):
         likely = 1 / (1 + np.exp(-design @ weights))
         slope = design.T @ (each * (likely - known)) + held * weights

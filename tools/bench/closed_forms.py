@@ -26,7 +26,7 @@ import numpy as np
 
 from reverie.device_runtime.bundle.statistics import ClassStatistics
 from reverie.device_runtime.errors import ReverieError
-from reverie.device_runtime.method.closed_form import inverse_covariance, recognised, statistics_of
+from reverie.device_runtime.method.closed_form import plain_layer, recognised, statistics_of
 from reverie.device_runtime.method.models import Models, one_hot
 from reverie.device_runtime.method.monitor import Monitor
 from reverie.device_runtime.method.randomness import rng_for
@@ -157,15 +157,6 @@ def nearest_mean(known: ClassStatistics) -> Layer:
     return known.means, -0.5 * (known.means**2).sum(axis=1)
 
 
-def discriminant(epsilon: float, known: ClassStatistics) -> Layer:
-    """As `closed_form.linear_layer`, with the means as they are."""
-    weight, bias = np.zeros(known.means.shape), np.zeros(len(known.counts))
-    means = known.means[known.used]
-    weight[known.used] = means @ inverse_covariance(known, epsilon)
-    bias[known.used] = -0.5 * (weight[known.used] * means).sum(axis=1)
-    return weight, bias
-
-
 def balanced_ridge(strength: float, known: ClassStatistics) -> Layer:
     """Ridge regression to one-hot rows with a free bias, in which every class weighs what N/C images do.
 
@@ -198,8 +189,8 @@ class Made(NamedTuple):
 
 CLOSED_FORMS = {
     "ncm": Made(plain, nearest_mean),
-    "slda": Made(plain, partial(discriminant, 0.1)),
-    "slda-root": Made(root, partial(discriminant, 0.3)),
+    "slda": Made(plain, partial(plain_layer, epsilon=0.1)),
+    "slda-root": Made(root, partial(plain_layer, epsilon=0.3)),
     "ridge": Made(plain, partial(balanced_ridge, RIDGE)),
     "ranpac": Made(random_relu, None),
 }

@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from class_images import put
 
 from reverie.device_runtime.bundle.contents import fingerprint, read_manifest
 from reverie.device_runtime.bundle.manifest import MANIFEST, STATISTICS
@@ -68,14 +69,6 @@ def test_statistics_take_the_place_of_a_generator_or_stand_beside_one(hidden_bun
     (both / MANIFEST).write_text(json.dumps(values), "utf-8")
     with pytest.raises(BundleError, match="for a solver that takes images"):
         read_manifest(both)
-
-
-def put(at, value):
-    def change(values):
-        values[at] = value
-        return values
-
-    return change
 
 
 @pytest.mark.parametrize(

@@ -7,23 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from class_images import FEATURES, SLOTS, images, put
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reverie.device_runtime.bundle.statistics import LEAST_IMAGES, read_statistics, write_statistics
 from reverie.device_runtime.errors import BundleError
 from reverie.device_runtime.method.closed_form import statistics_of
-
-SLOTS, FEATURES = 5, 3
-
-
-def images(count, seed, classes=SLOTS, features=FEATURES):
-    """Features about a mean of each class, in which the first varies most, and their slots."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(classes, size=count)
-    means = np.random.default_rng(0).normal(0, 3, (classes, features))
-    spread = np.linspace(2, 0.5, features)
-    return (means[labels] + rng.normal(0, spread, (count, features))).astype(np.float32), labels
 
 
 def close(one, other):
@@ -101,14 +91,6 @@ def test_statistics_survive_as_plain_arrays():
 def test_spare_slots_come_behind_those_that_are_there():
     found = statistics_of(*images(300, 5, classes=4), 4).with_slots(SLOTS)
     close(found, statistics_of(*images(300, 5, classes=4), SLOTS))
-
-
-def put(at, value):
-    def change(values):
-        values[at] = value
-        return values
-
-    return change
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from class_images import FEATURES, SLOTS, images
 
 from reverie.device_runtime.errors import BundleError
 from reverie.device_runtime.method import closed_form
@@ -23,17 +24,6 @@ from reverie.device_runtime.method.closed_form import (
     statistics_of,
 )
 from reverie.device_runtime.method.gaussian import gaussian_of
-
-SLOTS, FEATURES = 5, 3
-
-
-def images(count, seed, classes=SLOTS, features=FEATURES):
-    """Features about a mean of each class, in which the first varies most, and their slots."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(classes, size=count)
-    means = np.random.default_rng(0).normal(0, 3, (classes, features))
-    spread = np.linspace(2, 0.5, features)
-    return (means[labels] + rng.normal(0, spread, (count, features))).astype(np.float32), labels
 
 
 def test_the_layer_is_the_most_likely_class_of_gaussians_with_one_covariance():
