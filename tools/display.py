@@ -55,7 +55,13 @@ def describe_backbone(manifest: Manifest) -> str:
     """One line on a bundle's backbone."""
     until = manifest.backbone.until if manifest.backbone else "none"
     shape = "x".join(map(str, manifest.input_shape))
-    return f"backbone:    the solver's frozen front, until {until}; inputs are its features, {shape}"
+    of = f"{describe_power(manifest.backbone.power)} of " if manifest.backbone and manifest.statistics else ""
+    return f"backbone:    the solver's frozen front, until {until}; inputs are {of}its features, {shape}"
+
+
+def describe_power(power: float) -> str:
+    """What the features of a backbone are raised to, in words that "of its features" can follow."""
+    return {0.5: "square roots", 1.0: "values"}.get(power, f"powers {power:g}")
 
 
 def describe_canary(manifest: Manifest) -> str:

@@ -131,6 +131,7 @@ def _solved(
         "validation_accuracy": right,
         "class_accuracy": seen.of_each(),
         "heads": {STATISTICS_HEAD: right} | measured["heads"],
+        "power": power,
     }
     done = replace(
         described,

@@ -76,10 +76,15 @@ def _preprocessing_beside(measured: object) -> str:
 
 def _what_learns(manifest: Manifest) -> str:
     """What of the solver changes on the device, and from what."""
-    kept = manifest.statistics
+    kept, beside = manifest.statistics, manifest.hidden
+    size = manifest.files[STATISTICS].size / 1e6 if manifest.kept_features else 0.0
+    if beside is not None:
+        return (
+            f"{_what_trains(manifest.training)}\nstatistics of the {beside.size} values of each class that enter its "
+            f"last layer, {size:.1f} MB, begin new classes of few frames, shrunk by {beside.epsilon:g}"
+        )
     if kept is None:
         return _what_trains(manifest.training)
-    size = manifest.files[STATISTICS].size / 1e6
     return (
         f"statistics of {manifest.noise_size} features of each class, {size:.1f} MB, give the solver on the device, "
         f"shrunk by {kept.epsilon:g}{_heads(manifest.unknown.get('measured'))}"

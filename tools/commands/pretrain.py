@@ -106,6 +106,8 @@ def _print_measured(console: Console, classes: tuple[str, ...], measured: Mappin
     for label, right, share in zip(classes, measured["class_accuracy"], coverage, strict=True):
         made = "" if share is None else f", {share:.1%} generated"
         console.print(f"  {label}: {right:.1%} right{made}", markup=False, highlight=False)
+    if measured.get("power") == 1.0:
+        console.print("the features are taken as they are: more than a few of them are negative, so no root was taken")
     if "quantised" in measured:
         off = measured["quantised"]["difference"]
         console.print(f"backbone in 8 bits: its features differ by {off:.2f} of their standard deviation")

@@ -66,6 +66,8 @@ def test_the_solver_of_a_bundle_is_what_its_statistics_give_on_what_its_backbone
     manifest = read_manifest(given / "bundle")
     assert manifest.models == ("solver",)
     assert (manifest.input_shape, manifest.slots, manifest.backbone.power) == ((12,), 6, 0.5)
+    assert "inputs are square roots of its features, 12" in " ".join(reverie("inspect", "bundle").out.split())
+    assert "no root was taken" not in done.out
 
     images = images_of(given / "pictures", manifest.preprocessing)
     content = (given / "bundle/backbone.onnx").read_bytes()

@@ -124,6 +124,12 @@ def test_inspect_shows_what_the_bundle_holds(reverie, bundle):
         assert f"{count:,}" in shown
 
 
+def test_inspect_shows_the_statistics_that_stand_beside_a_generator(reverie, repository):
+    shown = " ".join(reverie("inspect", repository / "models/format-2-hidden/bundle").out.split())
+    assert "parameters (100.0%)" in shown
+    assert "statistics of the 128 values of each class that enter its last layer" in shown
+
+
 def test_the_home_can_come_from_the_environment(reverie, home, monkeypatch):
     monkeypatch.setenv("REVERIE_HOME", str(home))
     assert json.loads(reverie("status", "--json").out)["name"] == "0000"

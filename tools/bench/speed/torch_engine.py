@@ -118,8 +118,10 @@ class TorchModels(Models):
     @cached_property
     def solver_graph(self) -> Graph:
         """As in Models."""
-        n = self._fresh()
-        return self._graph(graphs.ServingSolver(n.solver, n.slots, len(self.classes)), ("logits", "probabilities"))
+        n, hidden = self._fresh(), self.manifest.hidden
+        head = hidden.weight.removeprefix("solver.").removesuffix(".weight") if hidden else None
+        outputs = ("logits", "probabilities", *(("hidden",) if head else ()))
+        return self._graph(graphs.ServingSolver(n.solver, n.slots, len(self.classes), head), outputs)
 
     @cached_property
     def generator_graph(self) -> Graph:

@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from reverie.device_runtime.camera.inputs import InputMaker
+from reverie.device_runtime.changes.verification import verify_bundle
+from reverie.device_runtime.method.models import models_of
 from reverie.device_runtime.method.monitor import Monitor
 from reverie.device_runtime.method.update import run_update
 from reverie.tools.bench.frames import read_frames
 from reverie.tools.bench.speed.product import operations
-from reverie.tools.bench.speed.sizes import built
+from reverie.tools.bench.speed.sizes import built, reference
 from reverie.tools.bench.speed.steps import STEPS, exported, in_torch
 
 
@@ -53,6 +55,18 @@ def test_a_whole_update_ends_in_the_same_weights_in_both_engines(both, repositor
         apart = max(np.abs(ours[name] - theirs[name]).max() for name in ours)
         assert moved > 0
         assert apart < 0.05 * moved, network
+
+
+def test_what_enters_the_last_layer_is_the_same_in_both_engines(repository):
+    bundle = repository / "models" / "fashion-demo" / "bundle"
+    manifest, _ = verify_bundle(bundle, None)
+    files = {name: (bundle / name).read_bytes() for name in manifest.changing}
+    ours = models_of(bundle, manifest, manifest.classes, files)
+    theirs = in_torch(ours, reference(slots=manifest.slots))
+    inputs = np.random.default_rng(0).standard_normal((4, *manifest.input_shape), dtype=np.float32)
+    one, other = (models.solver_graph.run({"input": inputs}) for models in (ours, theirs))
+    assert one["hidden"].shape == (4, manifest.hidden.size)
+    np.testing.assert_allclose(other["hidden"], one["hidden"], rtol=1e-4, atol=1e-4)
 
 
 def test_the_operations_of_a_step_are_those_of_its_products_forward_and_backward():
