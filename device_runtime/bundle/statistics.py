@@ -31,9 +31,10 @@ class ClassStatistics:
     counts: np.ndarray
     """Images of each class (C,), int64."""
     means: np.ndarray
-    """Of each class (C, D), float64."""
+    """Of each class (C, D), float64; float32 as they were read."""
     scatter: np.ndarray
-    """Σ (x - μ)(x - μ)ᵀ over all images, about the mean of the class of each (D, D), float64."""
+    """Σ (x - μ)(x - μ)ᵀ over all images, about the mean of the class of each (D, D), float64; float32 as it was read.
+    """
 
     @property
     def used(self) -> np.ndarray:
@@ -52,14 +53,23 @@ class ClassStatistics:
                 f"statistics of {_shape(self.means)} and of {_shape(other.means)} do not add up: "
                 "they must be of the same bundle"
             )
-        counts = self.counts + other.counts
-        shares = (other.counts / np.maximum(counts, 1))[:, None]
-        apart = other.means - self.means
+        both = self.joined(other.counts, other.means)
+        both.scatter[:] += other.scatter
+        return both
+
+    def joined(self, counts: np.ndarray, means: np.ndarray) -> ClassStatistics:
+        """With `counts` (C,) images more, all of them at the `means` (C, D) of their classes; the scatter is a new one."""
+        together = self.counts + counts
+        shares = (counts / np.maximum(together, 1))[:, None]
+        apart = means - self.means
         # What lies between the two means of a class is scatter about the mean of both.
         scatter = (apart * (self.counts[:, None] * shares)).T @ apart
         scatter += self.scatter
-        scatter += other.scatter
-        return ClassStatistics(counts, self.means + shares * apart, scatter)
+        return ClassStatistics(together, self.means + shares * apart, scatter)
+
+    def rounded(self) -> ClassStatistics:
+        """As a file holds them, float32: what is solved from these is what is solved from the file."""
+        return ClassStatistics(self.counts, self.means.astype(np.float32), self.scatter.astype(np.float32))
 
     def without(self, slot: int) -> ClassStatistics:
         """With `slot` unused. All classes share the scatter: the covariance that it gives stays as it is."""
@@ -98,7 +108,7 @@ def write_statistics(statistics: ClassStatistics) -> bytes:
         file,
         counts=statistics.counts.astype(np.int64),
         means=statistics.means.astype(np.float32),
-        scatter=statistics.scatter[np.triu_indices(len(statistics.scatter))].astype(np.float32),
+        scatter=statistics.scatter[_upper(len(statistics.scatter))].astype(np.float32),
     )
     return file.getvalue()
 
@@ -121,13 +131,19 @@ def read_statistics(content: bytes, slots: int, features: int, where: object) ->
     # Not a number is neither 0 or more, nor itself rounded.
     if not ((counts >= 0) & (counts <= MOST_IMAGES) & (counts == np.floor(counts))).all():
         raise BundleError(f"{where}: the counts are no numbers of images: export the bundle again")
-    scatter = np.zeros((features, features))
-    scatter[np.triu_indices(features)] = triangle
-    scatter += np.triu(scatter, 1).T
-    found = ClassStatistics(counts.astype(np.int64), means.astype(np.float64), scatter)
+    scatter = np.zeros((features, features), np.float32)
+    scatter[_upper(features)] = triangle
+    for at in range(features):
+        scatter[at + 1 :, at] = scatter[at, at + 1 :]
+    found = ClassStatistics(counts.astype(np.int64), means.astype(np.float32), scatter)
     found.require_sound()
     found.means[found.counts == 0] = 0
     return found
+
+
+def _upper(features: int) -> np.ndarray:
+    """Mask (D, D) of the upper triangle, which takes a sixteenth of the room that its indices do."""
+    return np.tri(features, dtype=bool).T
 
 
 def _shape(means: np.ndarray) -> str:

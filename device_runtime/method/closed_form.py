@@ -18,26 +18,39 @@ from reverie.device_runtime.method.rows import CHUNK, Rows
 
 ALIKE = 3.0
 """Images of a burst that tell as much as one would: measured on groceries and CIFAR-10, see docs/decisions."""
+PIVOTS = 64
+"""Rows of a matrix that are eliminated at a time: more need more room, fewer more time."""
 SMALLEST = 1e-6
 """By which classes differ at least, where no more than noise is seen."""
 
 
 def statistics_of(inputs: Rows, labels: np.ndarray, slots: int) -> ClassStatistics:
-    """Of `inputs` (N, D) with the class slots `labels` (N,), of `slots`; goes through them twice, a chunk at a time."""
+    """Of `inputs` (N, D) with the class slots `labels` (N,), of `slots`."""
     features = inputs.shape[1]
+    none = ClassStatistics(np.zeros(slots, np.int64), np.zeros((slots, features)), np.zeros((features, features)))
+    return gathered(none, inputs, labels)
+
+
+def gathered(statistics: ClassStatistics, inputs: Rows, labels: np.ndarray) -> ClassStatistics:
+    """`statistics` with `inputs` (N, D) of the class slots `labels` (N,) too.
+
+    Goes through them twice, a chunk at a time, and makes no second scatter on the way.
+    """
+    slots, features = statistics.means.shape
     counts = np.bincount(labels, minlength=slots)
-    means, scatter = np.zeros((slots, features)), np.zeros((features, features))
+    means = np.zeros((slots, features))
     for at in range(0, len(labels), CHUNK):
         order = np.argsort(labels[at : at + CHUNK], kind="stable")
         found, first = np.unique(labels[at : at + CHUNK][order], return_index=True)
         part = np.asarray(inputs[at : at + CHUNK], np.float64)[order]
         means[found] += np.add.reduceat(part, first, axis=0)
     means /= np.maximum(counts, 1)[:, None]
+    together = statistics.joined(counts, means)
     for at in range(0, len(labels), CHUNK):
         part = np.asarray(inputs[at : at + CHUNK], np.float64) - means[labels[at : at + CHUNK]]
         for rows in _blocks(features):
-            scatter[rows] += part[:, rows].T @ part
-    return ClassStatistics(counts, means, scatter)
+            together.scatter[rows] += part[:, rows].T @ part
+    return together
 
 
 def covariance(statistics: ClassStatistics, epsilon: float, dtype: type[np.floating[Any]] = np.float64) -> np.ndarray:
@@ -117,7 +130,7 @@ def invert(matrix: np.ndarray) -> bool:
     positive. What is left of a matrix without an inverse means nothing.
     """
     smallest = len(matrix) * np.finfo(np.float64).eps * np.diagonal(matrix).max()
-    for block in _blocks(len(matrix)):
+    for block in _blocks(len(matrix), PIVOTS):
         try:
             pivots = np.diagonal(np.linalg.cholesky(matrix[block, block])) ** 2
         except np.linalg.LinAlgError:
@@ -165,6 +178,6 @@ def recognised(weight: np.ndarray, bias: np.ndarray, used: np.ndarray, inputs: n
     return np.asarray(used[(inputs @ weight[used].T + bias[used]).argmax(axis=1)])
 
 
-def _blocks(features: int) -> list[slice]:
-    """Of the rows of a matrix, so many at a time."""
-    return [slice(at, at + CHUNK) for at in range(0, features, CHUNK)]
+def _blocks(features: int, size: int = CHUNK) -> list[slice]:
+    """Of the rows of a matrix, `size` at a time."""
+    return [slice(at, at + size) for at in range(0, features, size)]

@@ -13,6 +13,7 @@ import numpy as np
 
 from reverie.device_runtime.bundle.statistics import ClassStatistics
 from reverie.device_runtime.method.closed_form import covariance
+from reverie.device_runtime.method.rows import CHUNK
 
 
 class Gaussian(NamedTuple):
@@ -25,7 +26,9 @@ class Gaussian(NamedTuple):
 
     def draw(self, noise: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Features (N, D) of the class slots `labels` (N,), from standard normal `noise` (N, D)."""
-        return np.asarray(self.means[labels] + noise @ self.factor.T)
+        drawn = noise @ self.factor.T
+        drawn += self.means[labels]
+        return np.asarray(drawn)
 
 
 def gaussian_of(statistics: ClassStatistics, epsilon: float) -> Gaussian:
@@ -33,4 +36,20 @@ def gaussian_of(statistics: ClassStatistics, epsilon: float) -> Gaussian:
     shrunk = covariance(statistics, epsilon, np.float32)
     # What is rounded may be negative in directions that hardly vary.
     shrunk[np.diag_indices(len(shrunk))] += np.finfo(np.float32).eps * max(np.trace(shrunk), np.finfo(np.float32).tiny)
-    return Gaussian(statistics.means.astype(np.float32), np.linalg.cholesky(shrunk))
+    factorise(shrunk)
+    return Gaussian(statistics.means.astype(np.float32), shrunk)
+
+
+def factorise(matrix: np.ndarray) -> None:
+    """Put Cholesky's factor L (D, D) in the place of a covariance, float32, which numpy would make three copies of.
+
+    By blocks of columns: of each, the triangle on the diagonal, what is below it, and what both explain of the rest.
+    """
+    for at in range(0, len(matrix), CHUNK):
+        block, below = slice(at, at + CHUNK), slice(at + CHUNK, None)
+        triangle = np.linalg.cholesky(matrix[block, block])
+        matrix[block, block], matrix[block, below] = triangle, 0
+        matrix[below, block] = matrix[below, block] @ np.linalg.inv(triangle).T
+        for rows in range(at + CHUNK, len(matrix), CHUNK):
+            part = slice(rows, rows + CHUNK)
+            matrix[part, below] -= matrix[part, block] @ matrix[below, block].T

@@ -30,7 +30,7 @@ from reverie.device_runtime.engine.graph import Graph, block_size
 from reverie.device_runtime.engine.installed import TRAINING, installed_engine
 from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.errors import EngineError, FramesError
-from reverie.device_runtime.method.closed_form import solve, statistics_of
+from reverie.device_runtime.method.closed_form import gathered, solve
 from reverie.device_runtime.method.gaussian import Gaussian, gaussian_of
 from reverie.device_runtime.method.rows import CHUNK, Rows
 
@@ -130,7 +130,7 @@ class Models:
         """
         if self.statistics is None:
             raise ValueError("these models have a generator")
-        found = self.statistics + statistics_of(inputs, labels, self.manifest.slots)
+        found = gathered(self.statistics, inputs, labels).rounded()
         self.require_enough(found.counts)
         return replace(self, statistics=found, learnt=self.learnt_once_more(labels, apart=False))
 

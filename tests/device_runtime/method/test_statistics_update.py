@@ -105,7 +105,7 @@ def test_the_solver_is_that_of_all_images_together(start, shown):
     slots = start.manifest.slots
     classes = extend_classes(start.classes, shown.classes, slots)
     labels = np.array([classes.index(label) for label in shown.classes])[shown.labels]
-    together = start.statistics + statistics_of(shown.inputs, labels, slots)
+    together = (start.statistics + statistics_of(shown.inputs, labels, slots)).rounded()
     learnt = learn(start, shown)
     np.testing.assert_array_equal(learnt.statistics.counts, together.counts)
     expected = solve(together, start.manifest.statistics, start.manifest)
@@ -166,6 +166,13 @@ def test_a_box_learns_serves_and_learns_on(reverie, own_box, frames_folder, test
     assert reverie("update", "--frames", frames_folder, "--home", own_box).code == 0
     assert store.load_models(own_box, store.read_generation(own_box)).statistics.counts[3:5].tolist() == [80, 80]
     assert reverie("verify", own_box).code == 0
+
+
+def test_the_solver_of_a_generation_is_what_its_own_statistics_give(reverie, own_box, frames_folder):
+    assert reverie("update", "--frames", frames_folder, "--home", own_box).code == 0
+    kept = store.load_models(own_box, store.read_generation(own_box))
+    given = solve(kept.statistics, kept.manifest.statistics, kept.manifest)
+    assert {name: kept.solver[name].tobytes() for name in given} == {n: v.tobytes() for n, v in given.items()}
 
 
 def test_statistics_of_a_generation_that_were_altered_are_not_used(own_box):
