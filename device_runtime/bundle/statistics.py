@@ -58,7 +58,7 @@ class ClassStatistics:
         return both
 
     def joined(self, counts: np.ndarray, means: np.ndarray) -> ClassStatistics:
-        """With `counts` (C,) images more, all of them at the `means` (C, D) of their classes; the scatter is a new one."""
+        """With `counts` (C,) images more, all at the `means` (C, D) of their classes; the scatter is a new one."""
         together = self.counts + counts
         shares = (counts / np.maximum(together, 1))[:, None]
         apart = means - self.means
