@@ -180,6 +180,8 @@ def _print_generator(console: Console, judged: dict[str, Any] | None) -> None:
 
 def print_set_aside(console: Console, set_aside: dict[str, dict[str, int]]) -> None:
     """Which frames an update did not learn and why, if there are any."""
+    from reverie.device_runtime.frames.intake import HELD_BACK
+
     if not set_aside:
         return
     table = Table("label", "set aside", "reason", title="Frames set aside", title_justify="left")
@@ -187,3 +189,9 @@ def print_set_aside(console: Console, set_aside: dict[str, dict[str, int]]) -> N
         for reason, count in reasons.items():
             table.add_row(Text(label), str(count), Text(reason))
     console.print(table)
+    if any(reason.startswith(HELD_BACK) for reasons in set_aside.values() for reason in reasons):
+        console.print(
+            "reverie update --insist LABEL learns what is held back, reverie purge --label LABEL forgets it",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from reverie.device_runtime.bundle.contents import read_manifest, read_verified
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.engine.graph import Graph
 from reverie.device_runtime.errors import FramesError
-from reverie.device_runtime.frames import intake
+from reverie.device_runtime.frames import intake, questions
 from reverie.device_runtime.frames.frame_store import FrameStore
 from reverie.device_runtime.frames.selection import OnDemand, Selection, Shown, select, shown_in
 from reverie.device_runtime.home import store
@@ -21,8 +19,8 @@ from reverie.device_runtime.method.labelled import extend_classes
 from reverie.device_runtime.method.models import require_trainable
 from reverie.device_runtime.method.monitor import Listener, Monitor
 
-LEFT = {intake.OVER_THE_CAP, intake.UNREADABLE}
-"""Reasons for which a frame is not taken and stays where it is."""
+LEFT = (intake.OVER_THE_CAP, intake.UNREADABLE, intake.HELD_BACK)
+"""How the reasons begin for which a frame is not taken and stays where it is."""
 
 
 def begin(
@@ -32,8 +30,11 @@ def begin(
     config: UpdateConfig,
     listener: Listener | None = None,
     keep_frames: bool = False,
+    insisted: Sequence[str] = (),
 ) -> None:
     """Look at the frames in `folder`, or at those that are stored, set aside what is not fit, and begin an update.
+
+    A label that is doubted (`questions.py`) is held back, unless it is among those `insisted` on.
 
     Stored frames that it learns go when its result is in service, and so do those that had been set aside before;
     `keep_frames` keeps both. Raises FramesError or EngineError before anything is changed; StorageError,
@@ -44,19 +45,20 @@ def begin(
     stored = frames.numbers_to_learn() if folder is None else []
     shown = _shown(frames, stored) if folder is None else shown_in(folder, config.min_images)
     parent = store.read_generation(home)
-    bundle = home / "bundles" / parent.bundle
-    manifest = read_manifest(bundle, parent.bundle)
-    require_trainable(manifest)
-    extend_classes(parent.classes, tuple(sorted({frame.label for frame in shown})), manifest.slots)
-    solver = Graph(read_verified(home / "generations" / parent.name, "solver.onnx", parent.files["solver.onnx"]))
+    models = store.load_models(home, parent)
+    require_trainable(models.manifest)
+    extend_classes(parent.classes, tuple(sorted({frame.label for frame in shown})), models.manifest.slots)
+    make = InputMaker(models.folder, models.manifest)
     monitor = Monitor(listener)
     with monitor.stage("frames") as reading:
-        selection = select(shown, InputMaker(bundle, manifest), solver, parent.classes, config, home, monitor.step)
+        selection = select(shown, make, models.solver_graph, parent.classes, config, home, monitor.step)
+        if config.intake.check:
+            selection = questions.hold_back(selection, shown, models, insisted)
     leaving = [] if keep_frames or not stored else [stored[at] for at in selection.taken]
     aside_before = [] if keep_frames else before
     transaction.begin(home, journal, selection.frames, config, reading, selection.counts(shown), leaving, aside_before)
     for at, reason in selection.set_aside.items():
-        if reason not in LEFT and folder is None:
+        if not reason.startswith(LEFT) and folder is None:
             frames.set_aside(frames.frame(stored[at]), reason)
     if folder is not None:
         _copy_aside(frames, shown, selection)
@@ -74,7 +76,7 @@ def _shown(frames: FrameStore, numbers: Sequence[int]) -> Sequence[Shown]:
 def _copy_aside(frames: FrameStore, shown: Sequence[Shown], selection: Selection) -> None:
     """Keep what was set aside of a folder for somebody to look at, as far as there is room: it is in the folder too."""
     for at, reason in selection.set_aside.items():
-        if reason not in LEFT:
+        if not reason.startswith(LEFT):
             try:
                 frames.add(shown[at].label, shown[at].read(), reason)
             except FramesError:

@@ -27,6 +27,7 @@ BLANK = "blank"
 BLURRED = "blurred"
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near duplicate"
+HELD_BACK = "held back"
 
 SMALLEST = 8
 """Pixels of the shorter side, below which nothing can be recognised."""

@@ -159,10 +159,15 @@ def pulled_means(statistics: ClassStatistics, inverse: np.ndarray, epsilon: floa
     means = statistics.means[used]
     middle = means.mean(axis=0)
     apart = means - middle
-    shrunk_trace = epsilon * np.trace(statistics.scatter) / max(statistics.freedom, 1) / len(inverse)
-    noise = (len(inverse) - shrunk_trace * np.trace(inverse)) / (1 - epsilon) / statistics.counts[used]
+    noise = noise_of_one(statistics, inverse, epsilon) / statistics.counts[used]
     between = max(float(((apart @ inverse * apart).sum(axis=1) - noise).mean()), SMALLEST)
     return np.asarray(middle + apart * (between / (between + ALIKE * noise))[:, None])
+
+
+def noise_of_one(statistics: ClassStatistics, inverse: np.ndarray, epsilon: float) -> float:
+    """τ = tr(Σ⁻¹·S/(N-C)), by how much an image is off the mean of its class in the metric of Σ⁻¹ (D, D)."""
+    shrunk_trace = epsilon * np.trace(statistics.scatter) / max(statistics.freedom, 1) / len(inverse)
+    return float((len(inverse) - shrunk_trace * np.trace(inverse)) / (1 - epsilon))
 
 
 def solve(statistics: ClassStatistics, how: Statistics, manifest: Manifest) -> Weights:

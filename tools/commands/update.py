@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 @click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Time limit for the update.")
 @click.option("--min-images", type=click.IntRange(2), help="Fewest images of a label.  [default: 5]")
 @click.option("--max-images", type=click.IntRange(2), help="Most images of a label.  [default: 5000]")
-@click.option("--take-all", is_flag=True, help="Set nothing aside that can be read.")
+@click.option("--take-all", is_flag=True, help="Set nothing aside that can be read, and ask nothing.")
+@click.option("--insist", multiple=True, metavar="LABEL", help="Learn a label that would be held back.")
 @click.option("--keep-frames", is_flag=True, help="Keep stored frames when the result is in service.")
 @click.option("--progress", is_flag=True, help="With --json, first a line for each step, ten a second at most.")
 @seed_option
@@ -58,6 +59,7 @@ def command(
     min_images: int | None,
     max_images: int | None,
     take_all: bool,
+    insist: tuple[str, ...],
     keep_frames: bool,
     progress: bool,
     seed: int,
@@ -66,8 +68,9 @@ def command(
     """Learn what FRAMES show, or what is stored, or go on with an update that was cut off.
 
     Frames that are blank, blurred, shown twice or contradict each other or the solver are set aside with the reason:
-    see `reverie frames`. The generation in service is never touched. The new one serves if it is fit to, and stored
-    frames go then; otherwise it is kept as rejected.
+    see `reverie frames`. A label that looks like another class is held back: --insist learns it all the same. The
+    generation in service is never touched. The new one serves if it is fit to, and stored frames go then; otherwise
+    it is kept as rejected.
     """
     from dataclasses import replace
 
@@ -89,7 +92,7 @@ def command(
         config = config.literal()
     end_as_by_ctrl_c()
     try:
-        _update(home, frames, config, restart, keep, keep_frames, progress, as_json)
+        _update(home, frames, config, restart, keep, keep_frames, insist, progress, as_json)
     except KeyboardInterrupt:
         from reverie.device_runtime.changes.transaction import look
 
@@ -107,6 +110,7 @@ def _update(
     restart: bool,
     keep: int,
     keep_frames: bool,
+    insist: tuple[str, ...],
     progress: bool,
     as_json: bool,
 ) -> None:
@@ -121,7 +125,7 @@ def _update(
     with transaction.changing(home) as journal, shown as listener:
         if restart:
             only = frames is None
-            if only and (keep_frames or config != UpdateConfig()):
+            if only and (keep_frames or insist or config != UpdateConfig()):
                 raise click.UsageError("--restart without --frames only drops an update: its options would say nothing")
             had = "has no update in progress any more" if journal.in_progress() else "had no update in progress to drop"
             transaction.drop(home, journal)
@@ -132,8 +136,8 @@ def _update(
             journal.in_progress() is None and bool(FrameStore(home, journal).numbers_to_learn())
         )
         if begins:
-            gathering.begin(home, journal, frames, config, listener, keep_frames)
-        elif keep_frames or config != UpdateConfig():
+            gathering.begin(home, journal, frames, config, listener, keep_frames, insist)
+        elif keep_frames or insist or config != UpdateConfig():
             raise click.UsageError(
                 "an update that was cut off keeps its options: options of a new one need --frames, or stored frames"
             )
