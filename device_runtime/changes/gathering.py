@@ -15,9 +15,11 @@ from reverie.device_runtime.frames.frame_store import FrameStore
 from reverie.device_runtime.frames.selection import OnDemand, Selection, Shown, select, shown_in
 from reverie.device_runtime.home import store
 from reverie.device_runtime.home.journal import Journal
-from reverie.device_runtime.method.labelled import extend_classes
-from reverie.device_runtime.method.models import require_trainable
+from reverie.device_runtime.method.comparison import predict
+from reverie.device_runtime.method.labelled import Frames, extend_classes, split
+from reverie.device_runtime.method.models import Models, require_trainable
 from reverie.device_runtime.method.monitor import Listener, Monitor
+from reverie.device_runtime.promotion.evidence import PROVABLE, can_only_win_few
 
 LEFT = (intake.OVER_THE_CAP, intake.UNREADABLE, intake.HELD_BACK)
 """How the reasons begin for which a frame is not taken and stays where it is."""
@@ -54,6 +56,7 @@ def begin(
         selection = select(shown, make, models.solver_graph, parent.classes, config, home, monitor.step)
         if config.intake.check:
             selection = questions.hold_back(selection, shown, models, insisted)
+        require_something_to_gain(models, selection.frames, config)
     leaving = [] if keep_frames or not stored else [stored[at] for at in selection.taken]
     aside_before = [] if keep_frames else before
     transaction.begin(home, journal, selection.frames, config, reading, selection.counts(shown), leaving, aside_before)
@@ -63,6 +66,26 @@ def begin(
     if folder is not None:
         _copy_aside(frames, shown, selection)
     frames.note()
+
+
+def require_something_to_gain(models: Models, frames: Frames, config: UpdateConfig) -> None:
+    """Raise FramesError where all labels are known and a gain could not show, whatever was learnt.
+
+    An update of known classes serves if it wins more held-out frames than chance would, which takes some to win.
+    """
+    if set(frames.classes) - set(models.classes) or not config.holdout or config.promotion.gain < 0:
+        return
+    live, held_out = split(frames, models.classes, config.holdout, config.seed)
+    right = int((predict(models, held_out.inputs) == held_out.labels).sum())
+    wrong = len(held_out.labels) - right
+    if wrong >= PROVABLE or can_only_win_few(len(held_out.labels), right):
+        return
+    right += int((predict(models, live.inputs) == live.labels).sum())
+    raise FramesError(
+        f"nothing to learn: all labels are known, and {right} of {len(frames.labels)} frames are recognised. Of the "
+        f"{len(held_out.labels)} to be held out {wrong} are not, and a gain of fewer than {PROVABLE} would be chance: "
+        "show more that it gets wrong"
+    )
 
 
 def _shown(frames: FrameStore, numbers: Sequence[int]) -> Sequence[Shown]:

@@ -1,8 +1,9 @@
 """Is the updated solver fit to serve? Decided from what was measured (`evaluation.py`), by one rule for all counts.
 
-A share is held to its bound as far as its number of inputs allows: it fails only if a solver right at the bound does
-that badly with a probability below SURPRISE (an exact binomial test). So one held-out frame proves nothing against an
-honest update, and a hundred leave a bad one no excuse.
+What must not have become worse is held to its bound as far as its number of inputs allows: it fails only if a solver
+right at the bound does that badly with a probability below SURPRISE (an exact binomial test). What an update is for
+must show: a new class must be recognised more often than chance recognises it, and an update of known classes alone
+must win more than chance wins. So few frames prove nothing against what was known, and nothing for what is to serve.
 
 The generator is judged on its own. If it alone fails, the updated solver serves with the generator that was there.
 """
@@ -10,17 +11,11 @@ The generator is judged on its own. If it alone fails, the updated solver serves
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from reverie.device_runtime.config import PromotionConfig
-
-SURPRISE = 0.05
-"""Probability below which chance is no excuse."""
-
-PROVABLE = math.ceil(math.log(SURPRISE, 0.5))
-"""Frames that must change from wrong to right, or back, and none the other way, to be no chance (a sign test)."""
+from reverie.device_runtime.promotion.evidence import PROVABLE, SURPRISE, can_only_win_few, exceeds, falls_short
 
 
 @dataclass(frozen=True)
@@ -34,6 +29,13 @@ class Counts:
     of: int
     before: int
     after: int
+    lost: int = 0
+    """Of those that were right before, how many are wrong after."""
+
+    @property
+    def won(self) -> int:
+        """Of those that were wrong before, how many are right after."""
+        return self.after - self.before + self.lost
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Figures:
     """Whether all weights of the updated solver are."""
     held_out: tuple[Counts, ...]
     """By label of this update; `before` is 0 for new ones."""
+    learnt: tuple[Counts, ...]
+    """By new label: the frames that were learnt."""
     unseen: tuple[int, ...]
     """Of the held-out frames of each label, those that are no copies of frames that were learnt."""
     contradicted: int
@@ -140,7 +144,7 @@ def decide(figures: Figures, config: PromotionConfig) -> Decision:
         *_not_collapsed("class coverage", generator.known, config.collapse, "generated"),
     ]
     decision = Decision(tuple(solver), tuple(checks))
-    shown = [c.label for c in generator.new if not _falls_short(c.after, c.of, config.collapse)]
+    shown = [c.label for c in generator.new if not falls_short(c.after, c.of, config.collapse)]
     missing = tuple(c.label for c in generator.new if c.label not in shown or not decision.generator_promoted)
     return dataclasses.replace(decision, without_replay=missing)
 
@@ -150,16 +154,17 @@ def _held_out(figures: Figures, config: PromotionConfig) -> list[Check]:
     counts = [c for c in figures.held_out if c.of]
     if not counts:
         return []
-    of, before, after = (sum(getattr(c, name) for c in counts) for name in ("of", "before", "after"))
+    of = sum(c.of for c in counts)
     mean = sum(c.after / c.of for c in counts) / len(counts)
-    learnt = not _falls_short(round(mean * of), of, config.floor)
+    learnt = not falls_short(round(mean * of), of, config.floor)
     checks = [
         Check("held-out accuracy", mean, config.floor, learnt,
               f"it is right on {mean:.0%} of held-out frames, not {config.floor:.0%}"),
-        _better(of, before, after, config.gain),
+        _gain(figures, config.gain),
+        *_recognised(figures, config.floor),
     ]  # fmt: skip
     for c in counts:
-        passed = not _falls_short(c.after, c.of, config.floor / 2)
+        passed = not falls_short(c.after, c.of, config.floor / 2)
         says = f"it is right on {c.after} of {c.of} held-out frames of {c.label}"
         checks.append(Check(f"held-out accuracy of {c.label}", c.after / c.of, config.floor / 2, passed, says))
     for c, unseen in zip(figures.held_out, figures.unseen, strict=True):
@@ -168,7 +173,7 @@ def _held_out(figures: Figures, config: PromotionConfig) -> list[Check]:
                 f"all held-out frames of {c.label} are copies of frames it learnt, so nothing shows that it knows more"
             )
             checks.append(Check(f"frames of {c.label} that differ", unseen, 1, unseen > 0, says))
-    sure = not _exceeds(figures.contradicted, of, config.label_noise)
+    sure = not exceeds(figures.contradicted, of, config.label_noise)
     share = figures.contradicted / of
     checks.append(
         Check("labels contradicted", share, config.label_noise, sure,
@@ -177,13 +182,43 @@ def _held_out(figures: Figures, config: PromotionConfig) -> list[Check]:
     return checks + _not_collapsed("held-out frames", figures.held_out, config.collapse, "held-out")
 
 
-def _better(of: int, before: int, after: int, gain: float) -> Check:
-    """More right than before; where the previous solver errs too rarely for a gain to show, not clearly less."""
+def _gain(figures: Figures, gain: float) -> Check:
+    """More held-out frames right than before: with no class that is new, by more than chance, or all of a few."""
+    counts = [c for c in figures.held_out if c.of]
+    new = {c.label for c in figures.learnt}
+    of, before, after = (sum(getattr(c, name) for c in counts) for name in ("of", "before", "after"))
+    won, lost = (sum(getattr(c, name) for c in counts if c.label not in new) for name in ("won", "lost"))
     passed = after - before > gain * of
-    if of - before < PROVABLE:
-        passed = passed or before - after < PROVABLE
-    says = f"it is right on {after} of {of} held-out frames and the previous solver on {before}"
+    if new:
+        passed = passed and not exceeds(lost, won + lost, 0.5)
+    elif gain >= 0:
+        few = can_only_win_few(of, before) and won == of - before and not lost
+        passed = passed and (few or exceeds(won, won + lost, 0.5))
+    says = (
+        f"it is right on {after} of {of} held-out frames and the previous solver on {before}: of known classes it won "
+        f"{won} and lost {lost}"
+    ) + ("" if new else f"; less than {PROVABLE} won and none lost could be chance")
     return Check("better than before", after / of, before / of + gain, passed, says)
+
+
+def _recognised(figures: Figures, floor: float) -> list[Check]:
+    """Whether each new class is recognised more often than by chance; a class that was not learnt is not served."""
+    chance = 1 / max(len(figures.generated) + len(figures.learnt), 1)
+    held_out = {c.label: c for c in figures.held_out}
+    checks = []
+    for own in figures.learnt:
+        seen = held_out.get(own.label, Counts(own.label, 0, 0, 0))
+        if chance**seen.of < SURPRISE:
+            passed = exceeds(seen.after, seen.of, chance)
+        else:  # too few for that: all of them, and those that were learnt
+            passed = seen.after == seen.of and own.after >= floor * own.of
+        says = (
+            f"{own.label} was not learnt: it recognises {seen.after} of {seen.of} held-out frames and {own.after} of "
+            f"{own.of} that it learnt; show more of it, {2 * (seen.of + own.of)} or so"
+        )
+        share = seen.after / seen.of if seen.of else "nothing held out"
+        checks.append(Check(f"{own.label} is recognised", share, chance, passed or floor == 0, says))
+    return checks
 
 
 def _kept(figures: Figures, config: PromotionConfig) -> list[Check]:
@@ -206,7 +241,7 @@ def _not_down(name: str, counts: tuple[Counts, ...], drop: float, what: str) -> 
         return Check(name, "nothing to tell by", "", True, "")
     bound = before / of - drop
     says = f"of {what} {after / of:.1%} are right, {before / of:.1%} before"
-    return Check(name, after / of, bound, not _falls_short(after, of, bound), says)
+    return Check(name, after / of, bound, not falls_short(after, of, bound), says)
 
 
 def _not_collapsed(name: str, counts: tuple[Counts, ...], collapse: float, what: str) -> list[Check]:
@@ -214,7 +249,7 @@ def _not_collapsed(name: str, counts: tuple[Counts, ...], collapse: float, what:
     known = [c for c in counts if c.before]
     if not known:
         return []
-    lost = [c for c in known if _falls_short(c.after, c.before, collapse)]
+    lost = [c for c in known if falls_short(c.after, c.before, collapse)]
     worst = min(lost or known, key=lambda c: c.after / c.before)
     says = ", ".join(
         f"{c.label} collapsed: right on {c.after} of {c.of} {what} inputs, {c.before} before" for c in lost
@@ -228,27 +263,3 @@ def _latency(before: float, after: float, config: PromotionConfig) -> Check:
         bound = min(bound, config.latency_ms)
     says = f"a prediction takes {after:.2f} ms, more than {bound:.2f} ms"
     return Check("milliseconds of a prediction", after, bound, after <= bound, says)
-
-
-def _falls_short(right: int, of: int, share: float) -> bool:
-    """Whether at most `right` of `of` is a surprise where each is right with probability `share`."""
-    if of == 0 or share <= 0 or right >= share * of:
-        return False
-    return _at_most(right, of, share) < SURPRISE
-
-
-def _exceeds(count: int, of: int, share: float) -> bool:
-    """Whether at least `count` of `of` is a surprise where each counts with probability `share`."""
-    return _falls_short(of - count, of, 1 - share)
-
-
-def _at_most(right: int, of: int, share: float) -> float:
-    """P(X ≤ right) of the binomial distribution."""
-    if share >= 1:
-        return float(right >= of)
-    yes, no = math.log(share), math.log1p(-share)
-    logs = [
-        math.lgamma(of + 1) - math.lgamma(k + 1) - math.lgamma(of - k + 1) + k * yes + (of - k) * no
-        for k in range(right + 1)
-    ]
-    return math.fsum(math.exp(value) for value in logs)

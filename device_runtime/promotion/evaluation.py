@@ -31,6 +31,7 @@ def evaluate(previous: Models, updated: Models, compared: Comparison) -> Figures
     return Figures(
         finite=_finite(updated.solver),
         held_out=tuple(_counts(previous, updated, compared, slot) for slot in np.unique(live.labels)),
+        learnt=tuple(_shown(updated, live, slot) for slot in np.unique(live.labels) if slot >= len(previous.classes)),
         unseen=tuple(_unseen(live, held_out, slot) for slot in np.unique(live.labels)),
         contradicted=contradicted(compared.held_out_probabilities, held_out.labels),
         generated=_by_class(previous, compared.generated_before, compared.generated_before, compared.generated_after),
@@ -60,7 +61,14 @@ def _counts(previous: Models, updated: Models, compared: Comparison, slot: int) 
     rows = compared.held_out.labels == slot
     before = (compared.held_out_before[rows] == slot) & (slot < len(previous.classes))
     after = compared.held_out_after[rows] == slot
-    return Counts(updated.classes[slot], int(rows.sum()), int(before.sum()), int(after.sum()))
+    lost = int((before & ~after).sum())
+    return Counts(updated.classes[slot], int(rows.sum()), int(before.sum()), int(after.sum()), lost)
+
+
+def _shown(updated: Models, live: Live, slot: int) -> Counts:
+    """Of a new class, the frames that were learnt."""
+    seen = predict(updated, live.of(slot))
+    return Counts(updated.classes[slot], len(seen), 0, int((seen == slot).sum()))
 
 
 def _unseen(live: Live, held_out: Live, slot: int) -> int:
@@ -79,7 +87,13 @@ def _by_class(models: Models, truth: np.ndarray, before: np.ndarray, after: np.n
     """Counts of each class of `models`; all arrays are class slots (N,)."""
     rows = [truth == slot for slot in range(len(models.classes))]
     return tuple(
-        Counts(label, int(r.sum()), int((before[r] == slot).sum()), int((after[r] == slot).sum()))
+        Counts(
+            label,
+            int(r.sum()),
+            int((before[r] == slot).sum()),
+            int((after[r] == slot).sum()),
+            int(((before[r] == slot) & (after[r] != slot)).sum()),
+        )
         for slot, (label, r) in enumerate(zip(models.classes, rows, strict=True))
     )
 

@@ -155,7 +155,7 @@ def test_stages_3_to_5_follow_a_solved_solver_where_they_are_asked_for(start, sh
     assert [*plain.report.stages] == ["replay", "fine-tune", "generative update"]
 
 
-def test_a_box_learns_serves_and_learns_on(reverie, own_box, frames_folder, test_folder):
+def test_a_box_learns_and_has_nothing_to_learn_of_what_it_recognises(reverie, own_box, frames_folder, test_folder):
     assert reverie("update", "--frames", frames_folder, "--home", own_box).code == 0
     generation = store.read_generation(own_box)
     assert generation.name == "0001"
@@ -163,8 +163,12 @@ def test_a_box_learns_serves_and_learns_on(reverie, own_box, frames_folder, test
     lines = [json.loads(line) for line in reverie("predict", test_folder, "--home", own_box, "--json").out.splitlines()]
     right = [line["label"] == line["file"].split("/")[-2] for line in lines]
     assert sum(right) > 0.85 * len(right)
-    assert reverie("update", "--frames", frames_folder, "--home", own_box).code == 0
-    assert store.load_models(own_box, store.read_generation(own_box)).statistics.counts[3:5].tolist() == [80, 80]
+    again = reverie("update", "--frames", frames_folder, "--home", own_box)
+    assert again.code == 1
+    assert "nothing to learn: all labels are known, and 72 of 80 frames are recognised" in again.err
+    assert "a gain of fewer than 5 would be chance: show more that it gets wrong" in again.err
+    assert store.load_models(own_box, store.read_generation(own_box)).statistics.counts[3:5].tolist() == [40, 40]
+    assert store.read_generation(own_box).name == "0001"
     assert reverie("verify", own_box).code == 0
 
 

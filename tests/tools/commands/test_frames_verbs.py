@@ -115,10 +115,11 @@ def test_an_update_tells_which_frames_of_a_folder_it_did_not_learn_and_keeps_cop
 
 
 def test_a_wrong_label_of_a_known_class_is_set_aside_and_a_class_that_looks_new_is_not(
-    reverie, home, test_folder, tmp_path
+    reverie, home, test_folder, frames_folder, tmp_path
 ):
     """The solver contradicts one wrong label of a class that it knows, and no class that it does not recognise."""
     known = tmp_path / "known"
+    shutil.copytree(frames_folder / "bag", known / "bag")  # or there would be nothing to learn
     for label in ("trouser", "sandal"):
         shutil.copytree(test_folder / label, known / label)
     wrong = find_images(test_folder / "trouser")
