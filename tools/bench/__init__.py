@@ -1,1 +1,1 @@
-"""What is measured: accuracy by protocol, wrong frames, a box, live cameras; `harm` and `speed` have folders of their own."""
+"""What is measured: accuracy by protocol, wrong frames, a box, live cameras; `harm` and `speed` are folders."""

@@ -62,6 +62,8 @@ def harm_command(
         outcomes.append(dataclasses.replace(outcome, settings=settings))
         if output is not None:
             save_outcomes(outcomes, output)
+    order = {kind: at for at, kind in enumerate(KINDS)}
+    outcomes.sort(key=lambda outcome: (order.get(outcome.kind, len(order)), outcome.seed))
     if markdown:
         click.echo(as_markdown(outcomes))
     else:

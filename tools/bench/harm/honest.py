@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from reverie.tools.bench.folder_protocols import in_new_light
+from reverie.tools.bench.folder_protocols import BLUR, in_new_light
 from reverie.tools.bench.harm.kinds import (
     FRAMES,
     Change,
@@ -22,8 +22,8 @@ SHOWN_AGAIN = 100
 FEW = 5
 DEGREES = 10.0
 """By which a frame is turned at most."""
-BLUR, MOVED = 0.02, 0.02
-"""As shares of the shorter side: a blur's standard deviation, and how far a hand that holds still moves at most."""
+MOVED = 0.02
+"""By which a hand that holds still moves at most, as a share of the shorter side."""
 CAMERA_NOISE = 10.0
 """Standard deviation, in grey levels."""
 POSES = 0.1
@@ -100,8 +100,8 @@ def turned(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def blurred(image: np.ndarray, _rng: np.random.Generator) -> np.ndarray:
-    """Out of focus."""
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), BLUR * min(image.shape[:2])))
+    """Out of focus, and by as much as shows in the smallest pictures."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), max(0.5, BLUR * min(image.shape[:2]))))
 
 
 def noisy(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
