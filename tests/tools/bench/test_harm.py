@@ -12,7 +12,7 @@ import pytest
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.errors import FramesError, ReverieError
 from reverie.tools.bench.harm import exam
-from reverie.tools.bench.harm.images import Files
+from reverie.tools.bench.harm.images import find_files
 from reverie.tools.bench.harm.kinds import Frame
 from reverie.tools.bench.harm.outcomes import (
     HELD_BACK,
@@ -37,7 +37,7 @@ def cells(table):
 
 
 def test_no_image_is_both_shown_and_tested_and_the_rule_is_fixed(test_folder):
-    files, again = Files(test_folder, None), Files(test_folder, None)
+    files, again = find_files(test_folder, None), find_files(test_folder, None)
     assert (files.shown, files.tested) == (again.shown, again.tested)
     assert files.shown.keys() == files.tested.keys() == LABELS
     for label in LABELS:
@@ -46,23 +46,25 @@ def test_no_image_is_both_shown_and_tested_and_the_rule_is_fixed(test_folder):
 
 
 def test_with_a_folder_to_test_on_that_alone_is_tested(frames_folder, test_folder):
-    files = Files(frames_folder, test_folder)
+    files = find_files(frames_folder, test_folder)
     assert {label: len(some) for label, some in files.shown.items()} == {"bag": 40, "sneaker": 40}
     assert {path.parents[1] for path in chain(*files.tested.values())} == {test_folder}
 
 
 def test_others_are_new_as_far_as_there_is_room(test_folder, models):
-    material = Files(test_folder, None).material(models)
+    material = find_files(test_folder, None).material(models)
     assert (material.known, material.new) == (("sandal", "t-shirt", "trouser"), ("bag", "sneaker"))
     full = replace(models, classes=("sandal", "t-shirt", "trouser", "cap", "sock"))
-    assert Files(test_folder, None).material(full).new == ("bag",)
+    assert find_files(test_folder, None).material(full).new == ("bag",)
 
 
 def test_images_that_cannot_tell_are_refused_in_words(frames_folder, test_folder, models):
     with pytest.raises(FramesError, match="no images are of classes that the bundle knows: sandal, t-shirt, trouser"):
-        Files(frames_folder, None).material(models)
+        find_files(frames_folder, None).material(models)
+    with pytest.raises(FramesError, match="would be shown and tested: give other images to test"):
+        find_files(test_folder, test_folder)
     with pytest.raises(FramesError, match="no test images are of trouser: add some"):
-        exam.Exam(Files(test_folder, None).tested | {"trouser": []}, LABELS, models)
+        exam.Exam(find_files(test_folder, None).tested | {"trouser": []}, LABELS, models)
 
 
 def test_lost_and_won_are_paired(models):
@@ -75,7 +77,7 @@ def test_lost_and_won_are_paired(models):
 
 
 def test_what_is_shown_in_new_light_is_tested_in_it_too_and_new_classes_in_it_alone(test_folder, models, grown):
-    asked = exam.Exam(Files(test_folder, None).tested, sorted(LABELS), models)
+    asked = exam.Exam(find_files(test_folder, None).tested, sorted(LABELS), models)
     assert not np.array_equal(asked.plain.inputs, asked.relit.inputs)
     assert asked.plain.inputs.mean() > asked.relit.inputs.mean()
     plain, relit = asked.scores(grown, ()), asked.scores(grown, {"sandal", "bag"})
@@ -93,7 +95,7 @@ def test_harm_is_what_two_standard_errors_cannot_explain(lost, won, harmed):
 
 
 def played(bundle, folder, *kinds, tests=None):
-    return {o.kind: o for o in play_kinds(bundle, Files(folder, tests), [(kind, 0) for kind in kinds])}
+    return {o.kind: o for o in play_kinds(bundle, find_files(folder, tests), [(kind, 0) for kind in kinds])}
 
 
 @pytest.mark.slow
@@ -140,7 +142,7 @@ def test_what_is_missed_where_honest_frames_are_held_back_is_told_by_a_box_that_
 def test_frames_go_to_the_box_as_they_are_and_what_is_set_aside_is_told(
     statistics_bundle, test_folder, models, tmp_path
 ):
-    material = Files(test_folder, None).material(models)
+    material = find_files(test_folder, None).material(models)
     frames = [Frame("bag", image, "bag") for image in material.images["bag"]]
     write_frames([*frames, frames[0]], tmp_path / "frames")
     done = update(statistics_bundle, tmp_path / "home", tmp_path / "frames", UpdateConfig())
@@ -150,7 +152,7 @@ def test_frames_go_to_the_box_as_they_are_and_what_is_set_aside_is_told(
 
 
 @pytest.mark.slow
-def test_the_command_goes_on_where_it_stopped(reverie, statistics_bundle, test_folder, tmp_path):
+def test_the_command_goes_on_where_it_stopped(reverie, statistics_bundle, test_folder, frames_folder, tmp_path):
     output = tmp_path / "harm.json"
     command = ("bench", "harm", statistics_bundle, "--images", test_folder, "--output", output)
     one = ("--kind", "new, 20 frames")
@@ -164,7 +166,7 @@ def test_the_command_goes_on_where_it_stopped(reverie, statistics_bundle, test_f
     assert json.loads(output.read_text("utf-8"))[:1] == kept
     assert "| new, 20 frames | honest | 32 | 1 / 0 / 0 |" in both.out
     assert reverie(*command, *one).err == ""
-    other = reverie(*command[:4], test_folder, "--test-images", test_folder, "--output", output)
+    other = reverie(*command, "--test-images", frames_folder)
     assert other.code == 1
     assert "holds updates of another bundle or with other images" in other.err
     assert reverie(*command, "--kind", "arsenic").code == 2

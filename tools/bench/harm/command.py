@@ -41,7 +41,7 @@ def harm_command(
     Each is taken in, learnt and judged as `reverie update` does it; the same test images are asked before and after.
     """
     from reverie.device_runtime.errors import ReverieError
-    from reverie.tools.bench.harm.images import Files, digest
+    from reverie.tools.bench.harm.images import digest, find_files
     from reverie.tools.bench.harm.outcomes import load_outcomes, save_outcomes
     from reverie.tools.bench.harm.playing import KINDS, play_kinds
     from reverie.tools.bench.harm.tables import as_markdown, print_tables
@@ -49,7 +49,7 @@ def harm_command(
     for kind in kinds:
         if kind not in KINDS:
             raise click.BadParameter(f"there is no kind {kind!r}: choose among {', '.join(KINDS)}", param_hint="--kind")
-    files = Files(images, test_images)
+    files = find_files(images, test_images)
     outcomes = load_outcomes(output) if output is not None and output.exists() else []
     settings = digest(bundle, files)
     if any(outcome.settings != settings for outcome in outcomes):

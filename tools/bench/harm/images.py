@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 from reverie.device_runtime.bundle.sources import accept, open_source
 from reverie.device_runtime.camera.images import read_image
@@ -20,22 +21,11 @@ MOST_SHOWN = 100
 LEAST = 5
 
 
-class Files:
-    """The image files of each class, `shown` or `tested`; which is which, no seed changes."""
+class Files(NamedTuple):
+    """The image files of each class that updates are shown, and those that are tested."""
 
-    def __init__(self, folder: Path, test_images: Path | None) -> None:
-        """A fifth of the images in `folder/LABEL/` is tested, or all of those in `test_images`. Raises FramesError."""
-        self.shown: dict[str, list[Path]] = {}
-        self.tested: dict[str, list[Path]] = {}
-        for label, names in label_files(folder, LEAST):
-            order = rng_for(0, f"harm: {label}").permutation(len(names))
-            files = [folder / label / names[at] for at in order]
-            tested = max(1, round(TESTED * len(files))) if test_images is None else 0
-            self.tested[label] = files[:tested]
-            self.shown[label] = files[tested : tested + MOST_SHOWN]
-        if test_images is not None:
-            given = label_files(test_images, 1)
-            self.tested = {label: [test_images / label / name for name in names] for label, names in given}
+    shown: dict[str, list[Path]]
+    tested: dict[str, list[Path]]
 
     def material(self, models: Models) -> Material:
         """What may be shown: of known classes, and of as many others as there are spare class slots.
@@ -51,10 +41,30 @@ class Files:
         return Material(images, known, new)
 
 
+def find_files(folder: Path, test_images: Path | None) -> Files:
+    """A fifth of the images in `folder/LABEL/` is tested, or all of those in `test_images`; no seed changes which.
+
+    Raises FramesError.
+    """
+    files = Files({}, {})
+    for label, names in label_files(folder, LEAST):
+        order = rng_for(0, f"harm: {label}").permutation(len(names))
+        drawn = [folder / label / names[at] for at in order]
+        tested = max(1, round(TESTED * len(drawn))) if test_images is None else 0
+        files.tested[label] = drawn[:tested]
+        files.shown[label] = drawn[tested : tested + MOST_SHOWN]
+    if test_images is None:
+        return files
+    if test_images.resolve() == folder.resolve():
+        raise FramesError(f"{folder} would be shown and tested: give other images to test, or leave them out")
+    given = label_files(test_images, 1)
+    return files._replace(tested={label: [test_images / label / name for name in names] for label, names in given})
+
+
 def digest(bundle: Path, files: Files) -> str:
     """Of the bundle, and of all images by name and size. Raises BundleError."""
     with open_source(bundle) as source:
         identity = accept(source, None, installed_engine().operators).identity
-    paths = [path for part in (files.shown, files.tested) for some in part.values() for path in some]
+    paths = [path for part in files for some in part.values() for path in some]
     listed = [(path.as_posix(), path.stat().st_size) for path in paths]
     return hashlib.sha256(repr((identity, listed)).encode()).hexdigest()[:8]
