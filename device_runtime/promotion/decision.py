@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reverie.device_runtime.config import PromotionConfig
-from reverie.device_runtime.promotion.evidence import PROVABLE, SURPRISE, can_only_win_few, exceeds, falls_short
+from reverie.device_runtime.promotion.evidence import PROVABLE, can_only_win_few, exceeds, falls_short
 
 
 @dataclass(frozen=True)
@@ -208,10 +208,8 @@ def _recognised(figures: Figures, floor: float) -> list[Check]:
     checks = []
     for own in figures.learnt:
         seen = held_out.get(own.label, Counts(own.label, 0, 0, 0))
-        if chance**seen.of < SURPRISE:
-            passed = exceeds(seen.after, seen.of, chance)
-        else:  # too few for that: all of them, and those that were learnt
-            passed = seen.after == seen.of and own.after >= floor * own.of
+        few = seen.after >= floor * seen.of and own.after >= floor * own.of  # which chance alone may explain
+        passed = few or exceeds(seen.after, seen.of, chance)
         says = (
             f"{own.label} was not learnt: it recognises {seen.after} of {seen.of} held-out frames and {own.after} of "
             f"{own.of} that it learnt; show more of it, {2 * (seen.of + own.of)} or so"

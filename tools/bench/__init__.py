@@ -1,1 +1,1 @@
-"""What is measured: accuracy by protocol, poisoned frames, a box, live cameras; `speed` has a folder of its own."""
+"""What is measured: accuracy by protocol, wrong frames, a box, live cameras; `harm` and `speed` are folders."""

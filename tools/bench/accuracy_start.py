@@ -157,7 +157,7 @@ def begin_with_folder(own: OwnImages, protocol: str, cache: Path | None, seed: i
     def samples(files: list[list[Path]], task: list[int], *, changed: bool = False) -> Samples:
         labels = np.repeat(task, [len(files[slot]) for slot in task])
         chosen = [file for slot in task for file in files[slot]]
-        return Samples(_in_new_light(make, chosen) if changed else make.read(chosen), labels)
+        return Samples(read_in_new_light(make, chosen) if changed else make.read(chosen), labels)
 
     live = [files[: kind.live] for files in train]
     known, *coming = tasks
@@ -209,7 +209,7 @@ def _require_tested(own: OwnImages, tasks: list[list[int]], names: tuple[str, ..
             )
 
 
-def _in_new_light(make: InputMaker, files: list[Path]) -> np.ndarray:
+def read_in_new_light(make: InputMaker, files: list[Path]) -> np.ndarray:
     """As `InputMaker.read`, of images in new light."""
     parts = []
     for at in range(0, len(files), CHUNK):

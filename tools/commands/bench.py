@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from reverie.tools.bench.accuracy_command import DATA, accuracy_command
+from reverie.tools.bench.harm.command import harm_command
 from reverie.tools.extras import require_extra
 from reverie.tools.options import json_option, seed_option
 from reverie.tools.output_file import replace_output
@@ -21,10 +22,11 @@ PARTS = ("box", "growth", "steps", "rules", "update")
 
 @click.group("bench")
 def command() -> None:
-    """Measure accuracy, forgetting, speed and memory."""
+    """Measure accuracy, forgetting, harm, speed and memory."""
 
 
 command.add_command(accuracy_command)
+command.add_command(harm_command)
 
 
 @command.command("table")

@@ -103,12 +103,12 @@ def test_new_classes_are_no_excuse_for_known_ones_that_were_shown_and_lost():
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 20), st.integers(0, 20))
 def test_a_new_class_serves_only_if_it_is_recognised_better_than_by_chance(right, more, of_it, known):
-    """Chance: one class of all that are known then. Of so few frames that chance explains all, each must be right."""
+    """Chance: one class of all that are known then. What chance might explain serves with half of the frames right."""
     held_out, generated = Counts("cup", right + more, 0, right), tuple(Counts(f"{k}", 9, 9, 9) for k in range(known))
     own = Counts("cup", of_it, 0, of_it)
     some = replace(GOOD, held_out=(held_out,), generated=generated, learnt=(own,), unseen=(right + more,))
     chance = 1 / (known + 1)
-    shows = exceeds(right, right + more, chance) if chance ** (right + more) < 0.05 else more == 0
+    shows = right >= more or exceeds(right, right + more, chance)
     assert ("cup is recognised" not in failing(some)) == shows
     assert "cup is recognised" not in failing(some, replace(DEFAULT, floor=0))
 
