@@ -49,9 +49,9 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
     classes = extend_classes(pretrained.classes, frames.classes, pretrained.manifest.slots)
     live, held_out = split(frames, classes, config.holdout, config.seed)
     start, config = few_frames.begin(pretrained, pretrained.with_classes(classes), live, config)
-    keeps_statistics = pretrained.statistics is not None
-    solves = keeps_statistics and config.closed_form
-    if keeps_statistics:
+    keeps_sums = not pretrained.manifest.has_generator
+    solves = pretrained.statistics is not None and config.closed_form
+    if keeps_sums:
         config = config.on_features()
     ratio = _per_live(pretrained, len(frames.classes), config)
 
@@ -73,7 +73,8 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
 
     updated, synthesised = trained, np.empty((0, *pretrained.manifest.input_shape), np.float32)
     references = np.empty(0, np.int64)
-    if config.synthesis.count and (not solves or config.synthesis.after_solving):
+    is_done = solves or (pretrained.gaussians is not None and config.closed_form)
+    if config.synthesis.count and (not is_done or config.synthesis.after_solving):
         with monitor.stage("synthesis"):
             found = synthesis.synthesise(
                 pretrained, trained, live.labels, config.synthesis, config.replay, config.seed, monitor
@@ -86,7 +87,7 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
             )
 
     del replay  # whose pool of generated inputs would stay in memory
-    if keeps_statistics:
+    if keeps_sums:
         with monitor.stage("generative update"):
             updated = updated if solves else updated.gathered(*live)
             monitor.step(1, 1)
