@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import pytest
 from class_images import FEATURES, SLOTS, images, put
 
 from reverie.device_runtime.bundle.gaussians import ClassGaussians, Gaussians, read_gaussians, write_gaussians
+from reverie.device_runtime.bundle.manifest import GAUSSIANS, MANIFEST
+from reverie.device_runtime.bundle.parsing import read_json
 from reverie.device_runtime.bundle.statistics import LEAST_IMAGES
 from reverie.device_runtime.errors import BundleError
 from reverie.device_runtime.method.class_gaussians import merged
@@ -84,3 +87,32 @@ def test_what_stands_where_a_class_has_no_images_says_nothing():
 def test_a_rank_or_power_that_cannot_be_is_refused(values):
     with pytest.raises(ValueError, match="is not a rank"):
         Gaussians.from_json(values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, None),
+        ({"noise_size": 16}, "its noise has another size than the directions and the features"),
+        ({"backbone": None}, "lacks backbone.onnx"),
+        ({"slots": 1 << 20}, "have more than 16,777,216 numbers"),
+        (
+            {"statistics": {"epsilon": 0.2, "temperature": 1.0}},
+            "without statistics|not the one linear layer|in one row",
+        ),
+    ],
+)
+def test_a_manifest_says_no_more_of_gaussians_than_can_be(backbone_bundle, changes, told):
+    values = json.loads((backbone_bundle / MANIFEST).read_text("utf-8"))
+    size = int(np.prod(values["input_shape"]))
+    values["files"] = {name: record for name, record in values["files"].items() if "generator" not in name}
+    values["files"] = {name: record for name, record in values["files"].items() if "discriminator" not in name}
+    values["files"] |= {name: values["files"]["solver.onnx"] for name in (GAUSSIANS, "statistics.npz")}
+    text = json.dumps(values | {"gaussians": {"rank": RANK, "power": 0.5}, "noise_size": size + RANK} | changes)
+    if told is None:
+        found = read_json(text, "here")
+        assert (found.models, found.changing) == (("solver",), ("solver.onnx", GAUSSIANS))
+        assert not found.has_generator
+    else:
+        with pytest.raises(BundleError, match=told):
+            read_json(text, "here")
