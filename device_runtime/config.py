@@ -191,8 +191,8 @@ class UpdateConfig:
     """
 
     def on_features(self) -> UpdateConfig:
-        """As it is used where statistics or Gaussians draw the generated inputs: none are softened or spread further, as
-        these know where classes end, and what is searched in stage 4 is the features, begun at drawn ones.
+        """As it is used where statistics or Gaussians draw what is replayed: none of it is softened or spread further,
+        as these know where classes end, and what is searched in stage 4 is the features, begun at drawn ones.
         """
         synthesis = self.synthesis
         if synthesis.search == "noise":

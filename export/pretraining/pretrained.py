@@ -269,7 +269,8 @@ def merge_own(
                 "three networks of your own with it"
             )
         if base.backbone is not None and ("solver" in factories or (factories and not base.has_generator)):
-            kept = "generator makes" if base.has_generator else "statistics are of"
+            kept = "statistics are of" if base.statistics else "Gaussians are of"
+            kept = "generator makes" if base.has_generator else kept
             raise ExportError(
                 f"the {kept} features of the solver in {folder}: give another --solver to reverie pretrain, or export "
                 "three networks of your own"
