@@ -84,7 +84,8 @@ class SynthesisConfig:
     pull: float = 0.0
     """Weight of the mean squared distance from where the search began (image search)."""
     after_solving: bool = False
-    """Whether stages 3 to 5 follow where stage 2 solved the solver from class statistics: they gain nothing there."""
+    """Whether stages 3 to 5 follow where stage 2 solved the solver from class statistics, or replayed Gaussians of the
+    classes: they gain nothing there."""
 
 
 @dataclass(frozen=True)
@@ -185,12 +186,13 @@ class UpdateConfig:
     promotion: PromotionConfig = field(default_factory=PromotionConfig)
     closed_form: bool = True
     """Solve a solver that is one linear layer behind a backbone from the statistics of its classes, and begin new
-    classes of few frames near such a solution (`few_frames.py`), which measured best; otherwise all are trained alike.
+    classes of few frames near such a solution (`few_frames.py`), which measured best; otherwise all are trained alike,
+    in all stages.
     """
 
     def on_features(self) -> UpdateConfig:
-        """As it is used where statistics draw the generated inputs: none are softened or spread further, as the
-        statistics know where classes end, and what is searched in stage 4 is the features, begun at drawn ones.
+        """As it is used where statistics or Gaussians draw what is replayed: none of it is softened or spread further,
+        as these know where classes end, and what is searched in stage 4 is the features, begun at drawn ones.
         """
         synthesis = self.synthesis
         if synthesis.search == "noise":

@@ -1,4 +1,4 @@
-"""Solver, and generator and discriminator or class statistics → a bundle that learns on a box.
+"""Solver, and generator and discriminator or what is kept of classes → a bundle that learns on a box.
 
 Each graph is exported, refused if an operator cannot train, turned into what the device runs, compared with
 torch on random inputs of two batch sizes, and only then written. The bundle appears whole or not at all.
@@ -23,10 +23,12 @@ from torch import nn
 
 from reverie.device_runtime.bundle import signing
 from reverie.device_runtime.bundle.contents import fingerprint, training_graph
+from reverie.device_runtime.bundle.gaussians import write_gaussians
 from reverie.device_runtime.bundle.manifest import (
     BACKBONE,
     BETAS,
     CANARY,
+    GAUSSIANS,
     MANIFEST,
     SAMPLING,
     SIGNATURE,
@@ -117,16 +119,18 @@ class _Exporter:
         kept = n.last_layer.statistics if n.last_layer else n.statistics
         if kept is not None:
             (self.folder / STATISTICS).write_bytes(write_statistics(kept))
+        if n.gaussians is not None:
+            (self.folder / GAUSSIANS).write_bytes(write_gaussians(n.gaussians))
         head, outputs = (n.last_layer.path, ("hidden",)) if n.last_layer else (None, ())
         serving = graphs.ServingSolver(n.solver, n.slots, len(n.classes), head)
         self.write_serving("solver", serving, ("logits", "probabilities", *outputs))
         training = batch_statistics.SolverTrainingOnBatches(n.solver)
         self.write_training("solver", training, batch_statistics.outputs(training))
         pair = graphs.SynthesisLoss(copy.deepcopy(n.solver), self.perturbed_solver())
-        if n.statistics is None:
+        if n.has_generator:
             self.write_generative(*n.pair)
         self.write_synthesis("image", graphs.ImageSynthesis(pair), "input", ("loss", "each"))
-        if n.statistics is None:
+        if n.has_generator:
             module = graphs.NoiseSynthesis(pair, n.pair[0])
             self.write_synthesis("noise", module, "noise", ("loss", "each", "generated"))
         if n.canary is not None:
@@ -204,7 +208,7 @@ class _Exporter:
         self.progress(path)
         model = self.to_onnx(module, outputs)
         weights = {n: p.detach().numpy() for n, p in module.named_parameters()}
-        if {"solver", *(["generator"] if self.networks.statistics is None else [])} <= self.chunks.keys():
+        if {"solver", *(["generator"] if self.networks.has_generator else [])} <= self.chunks.keys():
             self.chunks[f"synthesis_{name}"] = chunk_rows(model, _parameters(module), ACTIVATIONS_SYNTHESIS)
         operators.make_trainable(model, {wanted})
         model = artifacts.input_gradient(model, wanted)
@@ -270,6 +274,7 @@ class _Exporter:
             tensors=self.tensors,
             backbone=n.front.described if n.front else None,
             statistics=n.kept,
+            gaussians=n.drawn,
             hidden=n.last_layer.described if n.last_layer else None,
             training=self.trainable.to_json() | self.statistics() | {"chunks": self.chunks},
             parity=self.parity,

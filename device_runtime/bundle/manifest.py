@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from reverie.device_runtime.bundle.gaussians import Gaussians
 from reverie.device_runtime.bundle.hidden import Hidden
 from reverie.device_runtime.bundle.preprocess import Preprocessing
 
@@ -30,6 +31,8 @@ CANARY = "canary.npz"
 STATISTICS = "statistics.npz"
 """Of the classes at the input of the solver, in the place of what generates, or at that of its last layer, beside it:
 see `statistics.py`."""
+GAUSSIANS = "gaussians.npz"
+"""Of the classes at the input of the solver, in the place of what generates, see `gaussians.py`."""
 MODELS = ("solver", "generator", "discriminator")
 SEARCHES = ("synthesis_image", "synthesis_noise")
 SAMPLING = "sampling"
@@ -193,9 +196,11 @@ class Manifest:
     backbone: Backbone | None = None
     """None: inputs are the preprocessed images themselves."""
     statistics: Statistics | None = None
-    """None: a generator and a discriminator rehearse the classes."""
+    """None: a solver that is trained, with what rehearses the classes."""
     hidden: Hidden | None = None
     """None: no statistics of the classes stand beside the generator."""
+    gaussians: Gaussians | None = None
+    """None: no Gaussians of the classes take the place of generator and discriminator."""
     training: dict[str, Any] = field(default_factory=dict)
     """What trains of the solver: rule, parameters, of how many, and the share of its compute.
 
@@ -214,12 +219,18 @@ class Manifest:
     @property
     def models(self) -> tuple[str, ...]:
         """Those of MODELS that the bundle has."""
-        return MODELS if self.statistics is None else MODELS[:1]
+        return MODELS if self.has_generator else MODELS[:1]
+
+    @property
+    def has_generator(self) -> bool:
+        """Whether generator and discriminator rehearse the classes, and neither statistics nor Gaussians of them."""
+        return self.statistics is None and self.gaussians is None
 
     @property
     def changing(self) -> tuple[str, ...]:
         """The files that an update writes anew for a generation."""
-        return tuple(f"{model}.onnx" for model in self.models) + ((STATISTICS,) if self.kept_features else ())
+        kept = ((STATISTICS,) if self.kept_features else ()) + ((GAUSSIANS,) if self.gaussians else ())
+        return tuple(f"{model}.onnx" for model in self.models) + kept
 
     @property
     def kept_features(self) -> int:
@@ -227,6 +238,11 @@ class Manifest:
         if self.statistics is not None:
             return self.noise_size
         return 0 if self.hidden is None else self.hidden.size
+
+    @property
+    def features(self) -> int:
+        """Numbers of an input."""
+        return math.prod(self.input_shape)
 
     @property
     def spread(self) -> np.ndarray:

@@ -7,11 +7,13 @@ import json
 import math
 from pathlib import Path, PurePosixPath
 
+from reverie.device_runtime.bundle.gaussians import Gaussians
 from reverie.device_runtime.bundle.hidden import Hidden
 from reverie.device_runtime.bundle.labels import check_labels
 from reverie.device_runtime.bundle.manifest import (
     BACKBONE,
     FORMAT,
+    GAUSSIANS,
     MAX_FILES,
     MAX_MANIFEST,
     MAX_NUMBERS,
@@ -69,6 +71,7 @@ def read_json(text: str, where: Path) -> Manifest:
         fields["backbone"] = Backbone.from_json(values["backbone"]) if values.get("backbone") else None
         fields["statistics"] = Statistics.from_json(values["statistics"]) if values.get("statistics") else None
         fields["hidden"] = Hidden.from_json(values["hidden"]) if values.get("hidden") else None
+        fields["gaussians"] = Gaussians.from_json(values["gaussians"]) if values.get("gaussians") else None
         fields["files"] = {path: FileRecord(**record) for path, record in values["files"].items()}
         fields["tensors"] = {
             model: {
@@ -97,10 +100,7 @@ def _check(manifest: Manifest) -> None:
         raise ValueError("name, date or family cannot be printed")
     _ = manifest.made
     _check_files(manifest)
-    if manifest.statistics is not None:
-        _check_statistics(manifest)
-    if manifest.hidden is not None:
-        _check_hidden(manifest, manifest.hidden)
+    _check_kept(manifest)
     for artifact, figures in manifest.parity.items():
         if not isinstance(figures["relative"], int | float) or not isinstance(figures["at"], str):
             raise TypeError(f"the comparison of {artifact} with torch is no number and place")
@@ -142,7 +142,8 @@ def _check_files(manifest: Manifest) -> None:
         inside = parts and parts[0] != "/" and not {"..", "."} & set(parts) and "\\" not in path
         if not inside or not path.isprintable() or path in NAMED_BY_NONE:
             raise ValueError(f"it names {path!r}, which lies outside the bundle")
-    for path in OF_THE_SOLVER + (OF_THE_GENERATOR if manifest.statistics is None else (STATISTICS,)):
+    kept = STATISTICS if manifest.gaussians is None else GAUSSIANS
+    for path in OF_THE_SOLVER + (OF_THE_GENERATOR if manifest.has_generator else (kept,)):
         if path not in manifest.files:
             raise ValueError(f"it does not name {path}")
     if (BACKBONE in manifest.files) != (manifest.backbone is not None):
@@ -151,6 +152,16 @@ def _check_files(manifest: Manifest) -> None:
         raise ValueError("the statistics of the features are not of its input shape")
     if not all(model in manifest.tensors for model in manifest.models) or "active" not in manifest.tensors["solver"]:
         raise ValueError("it does not say where the weights lie")
+
+
+def _check_kept(manifest: Manifest) -> None:
+    """Raise ValueError, or KeyError, where what is kept of classes cannot be of this bundle."""
+    if manifest.statistics is not None:
+        _check_statistics(manifest)
+    if manifest.hidden is not None:
+        _check_hidden(manifest, manifest.hidden)
+    if manifest.gaussians is not None:
+        _check_gaussians(manifest, manifest.gaussians)
 
 
 def _check_statistics(manifest: Manifest) -> None:
@@ -177,3 +188,13 @@ def _check_hidden(manifest: Manifest, hidden: Hidden) -> None:
     shapes = (tensors[hidden.weight].shape, tensors[hidden.bias].shape)
     if shapes != ((manifest.slots, hidden.size), (manifest.slots,)):
         raise ValueError("its solver has no linear layer behind what the statistics are of")
+
+
+def _check_gaussians(manifest: Manifest, gaussians: Gaussians) -> None:
+    """Raise ValueError where Gaussians of the classes cannot be what is behind the backbone."""
+    if manifest.backbone is None or manifest.statistics is not None or manifest.hidden is not None:
+        raise ValueError("Gaussians of classes are of features of a backbone, without statistics")
+    if manifest.noise_size != gaussians.rank + manifest.features:
+        raise ValueError("its noise has another size than the directions and the features that are drawn")
+    if manifest.slots * manifest.features * (gaussians.rank + 2) > MAX_NUMBERS:
+        raise ValueError(f"its Gaussians have more than {MAX_NUMBERS:,} numbers")

@@ -17,7 +17,9 @@ from typing import Protocol
 
 from reverie.device_runtime.bundle import signing
 from reverie.device_runtime.bundle.contents import identity, no_bundle, require_match
+from reverie.device_runtime.bundle.gaussians import ClassGaussians, read_gaussians
 from reverie.device_runtime.bundle.manifest import (
+    GAUSSIANS,
     MANIFEST,
     MAX_FILES,
     MAX_MANIFEST,
@@ -30,7 +32,7 @@ from reverie.device_runtime.bundle.manifest import (
 from reverie.device_runtime.bundle.onnx_check import check_model
 from reverie.device_runtime.bundle.onnx_operators import OPERATORS
 from reverie.device_runtime.bundle.parsing import parse_manifest
-from reverie.device_runtime.bundle.statistics import read_statistics
+from reverie.device_runtime.bundle.statistics import ClassStatistics, read_statistics
 from reverie.device_runtime.errors import BundleError, SignatureError
 from reverie.device_runtime.files import read_file
 
@@ -171,10 +173,14 @@ def check_part(
 
     Raises BundleError.
     """
+    found: ClassStatistics | ClassGaussians | None = None
     if name == STATISTICS:
         found = read_statistics(content, manifest.slots, manifest.kept_features, where)
-        if manifest.hidden is not None and not found.counts[: len(manifest.classes)].all():
-            raise BundleError(f"{where} lacks one of {', '.join(manifest.classes)}: export the bundle again")
+    elif name == GAUSSIANS and manifest.gaussians is not None:
+        found = read_gaussians(content, manifest.slots, manifest.features, manifest.gaussians.rank, where)
+    is_trained = manifest.statistics is None  # and so must have what rehearses each class
+    if found is not None and is_trained and not found.counts[: len(manifest.classes)].all():
+        raise BundleError(f"{where} lacks one of {', '.join(manifest.classes)}: export the bundle again")
     if not name.endswith(".onnx"):
         return
     places = check_model(content, where, manifest.injected(name), operators)

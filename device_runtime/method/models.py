@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from reverie.device_runtime.bundle.contents import read_training, read_verified, read_weights, write_weights
+from reverie.device_runtime.bundle.gaussians import ClassGaussians, read_gaussians, write_gaussians
 from reverie.device_runtime.bundle.manifest import (
     BETAS,
     FORMAT,
+    GAUSSIANS,
     MODELS,
     SAMPLING,
     STATISTICS,
@@ -30,6 +32,7 @@ from reverie.device_runtime.engine.graph import Graph, block_size
 from reverie.device_runtime.engine.installed import TRAINING, installed_engine
 from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.errors import EngineError, FramesError
+from reverie.device_runtime.method.class_gaussians import merged, powers_of
 from reverie.device_runtime.method.closed_form import gathered, solve
 from reverie.device_runtime.method.gaussian import Gaussian, gaussian_of
 from reverie.device_runtime.method.rows import CHUNK, Rows
@@ -39,8 +42,8 @@ from reverie.device_runtime.method.rows import CHUNK, Rows
 class Models:
     """Weights of solver, generator and discriminator, for the graphs in `folder`, a verified bundle.
 
-    `classes` names the class slots in use, in the order of the slots. Where `statistics` of the classes take the place
-    of generator and discriminator, these have no weights.
+    `classes` names the class slots in use, in the order of the slots. Where `statistics` or `gaussians` of the classes
+    take the place of generator and discriminator, these have no weights.
     """
 
     folder: Path
@@ -54,6 +57,8 @@ class Models:
     statistics: ClassStatistics | None = None
     hidden: ClassStatistics | None = None
     """Of the classes at the input of the solver's last layer, where the bundle keeps them beside the generator."""
+    gaussians: ClassGaussians | None = None
+    """Of the classes at the input of a solver that is trained behind a backbone."""
 
     @property
     def times_learnt(self) -> np.ndarray:
@@ -97,7 +102,8 @@ class Models:
         """Content of each file of a generation, as `models_of` reads it. Raises BundleError."""
         contents = {f"{model}.onnx": self.model_file(model) for model in self.manifest.models}
         kept = self.hidden if self.statistics is None else self.statistics
-        return contents | ({} if kept is None else {STATISTICS: write_statistics(kept)})
+        contents |= {} if kept is None else {STATISTICS: write_statistics(kept)}
+        return contents | ({} if self.gaussians is None else {GAUSSIANS: write_gaussians(self.gaussians)})
 
     def model_file(self, name: str) -> bytes:
         """The ONNX file of `name` ("solver", "generator" or "discriminator") with these weights in place."""
@@ -124,15 +130,20 @@ class Models:
         return replace(self, generator=generator, discriminator=discriminator, learnt=learnt)
 
     def gathered(self, inputs: Rows, labels: np.ndarray) -> Models:
-        """A copy whose statistics have those of `inputs` (N, D) of the class slots `labels` (N,) too.
+        """A copy whose statistics, or Gaussians, have those of `inputs` (N, *S) of the class slots `labels` (N,) too.
 
         Raises FramesError where a class would have so few images that its mean shows them.
         """
+        learnt = self.learnt_once_more(labels, apart=False)
+        if self.gaussians is not None:
+            self.require_enough(self.gaussians.counts + np.bincount(labels, minlength=self.manifest.slots))
+            came = merged(self.gaussians, inputs, labels, powers_of(self.manifest).of)
+            return replace(self, gaussians=came, learnt=learnt)
         if self.statistics is None:
             raise ValueError("these models have a generator")
         found = gathered(self.statistics, inputs, labels).rounded()
         self.require_enough(found.counts)
-        return replace(self, statistics=found, learnt=self.learnt_once_more(labels, apart=False))
+        return replace(self, statistics=found, learnt=learnt)
 
     def require_enough(self, counts: np.ndarray) -> None:
         """Raise FramesError where one of `counts` (C,), the images of each class, lets its mean show them."""
@@ -191,7 +202,7 @@ def models_of(
     files: Mapping[str, bytes],
     learnt: tuple[int, ...] = (),
 ) -> Models:
-    """The networks, or statistics, in the `files` that `manifest.changing` names. Raises BundleError."""
+    """The networks, statistics or Gaussians in the `files` that `manifest.changing` names. Raises BundleError."""
     weights = dict.fromkeys(MODELS, Weights()) | {
         model: read_weights(files[f"{model}.onnx"], manifest.tensors[model]) for model in manifest.models
     }
@@ -200,7 +211,13 @@ def models_of(
     if manifest.kept_features:
         kept = read_statistics(files[STATISTICS], manifest.slots, manifest.kept_features, STATISTICS)
     statistics, hidden = (None, kept) if manifest.statistics is None else (kept, None)
-    return Models(folder, manifest, classes, **weights, learnt=learnt, statistics=statistics, hidden=hidden)
+    gaussians = None
+    if manifest.gaussians is not None:
+        rank = manifest.gaussians.rank
+        gaussians = read_gaussians(files[GAUSSIANS], manifest.slots, manifest.features, rank, GAUSSIANS)
+    return Models(
+        folder, manifest, classes, **weights, learnt=learnt, statistics=statistics, hidden=hidden, gaussians=gaussians
+    )
 
 
 def softened(logits: np.ndarray, temperature: float) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reverie.device_runtime.config import ReplayConfig
+from reverie.device_runtime.method.class_gaussians import draw, powers_of
 from reverie.device_runtime.method.models import Models, one_hot, run_in_chunks, softened
 from reverie.device_runtime.method.noise import draw_noise
 from reverie.device_runtime.method.randomness import rng_for
@@ -31,7 +32,9 @@ class Examples(NamedTuple):
 
 
 def generate(models: Models, noise: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Generated inputs (N, *S): what the generator makes, or the statistics draw."""
+    """Generated inputs (N, *S): what the generator makes, or the statistics or Gaussians draw."""
+    if models.gaussians is not None:
+        return powers_of(models.manifest).back(draw(models.gaussians, noise, labels))
     if models.statistics is not None:
         return models.gaussian.draw(noise, labels)
     code = one_hot(labels, models.manifest.slots)

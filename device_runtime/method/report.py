@@ -94,7 +94,7 @@ def make_report(
 
 
 def _coverage(updated: Models, seed: int) -> dict[str, float]:
-    if updated.statistics is not None:
+    if not updated.manifest.has_generator:
         return {}
     return dict(zip(updated.classes, coverage(updated, seed), strict=True))
 

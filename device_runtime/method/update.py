@@ -7,9 +7,10 @@
     5  retrain            synthesised inputs train the trained solver → the updated solver
     6  generative update  discriminator and generator learn the live inputs, for the next update
 
-Behind a backbone, class statistics take the place of generator and discriminator: what is generated is drawn from a
-Gaussian of each class, and stage 6 adds the live inputs to the sums. A solver that is one linear layer is solved from
-them in stage 2, and is done: stages 3 to 5 gain nothing there, and are left out. In pixels, they may stand beside the
+Behind a backbone, what is kept of classes takes the place of generator and discriminator: what is generated is drawn
+from a Gaussian of each class, and stage 6 adds the live inputs to the sums. A solver that is one linear layer is solved
+from statistics in stage 2; any other is trained. Both are done then: stages 3 to 5 gain nothing there, and are left
+out. Bundles of before keep a generator there too. In pixels, class statistics may stand beside the
 generator: then new classes of few frames begin by a rule of their own, and the statistics follow each update.
 
 Every stage begins where the monitor says that it stopped, and ends in the same result however often it was cut off.
@@ -49,9 +50,9 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
     classes = extend_classes(pretrained.classes, frames.classes, pretrained.manifest.slots)
     live, held_out = split(frames, classes, config.holdout, config.seed)
     start, config = few_frames.begin(pretrained, pretrained.with_classes(classes), live, config)
-    keeps_statistics = pretrained.statistics is not None
-    solves = keeps_statistics and config.closed_form
-    if keeps_statistics:
+    keeps_sums = not pretrained.manifest.has_generator
+    solves = pretrained.statistics is not None and config.closed_form
+    if keeps_sums:
         config = config.on_features()
     ratio = _per_live(pretrained, len(frames.classes), config)
 
@@ -73,7 +74,8 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
 
     updated, synthesised = trained, np.empty((0, *pretrained.manifest.input_shape), np.float32)
     references = np.empty(0, np.int64)
-    if config.synthesis.count and (not solves or config.synthesis.after_solving):
+    is_done = keeps_sums and config.closed_form
+    if config.synthesis.count and (not is_done or config.synthesis.after_solving):
         with monitor.stage("synthesis"):
             found = synthesis.synthesise(
                 pretrained, trained, live.labels, config.synthesis, config.replay, config.seed, monitor
@@ -86,7 +88,7 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
             )
 
     del replay  # whose pool of generated inputs would stay in memory
-    if keeps_statistics:
+    if keeps_sums:
         with monitor.stage("generative update"):
             updated = updated if solves else updated.gathered(*live)
             monitor.step(1, 1)

@@ -70,7 +70,7 @@ class Figures:
     milliseconds: tuple[float, float]
     """One prediction of the previous and of the updated solver, one as undisturbed as the other."""
     generator: GeneratorFigures | None
-    """None where class statistics generate: they are sums, and go with the solver."""
+    """None where class statistics or Gaussians generate: they are sums, and go with the solver."""
 
 
 @dataclass(frozen=True)

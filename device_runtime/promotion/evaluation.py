@@ -39,7 +39,7 @@ def evaluate(previous: Models, updated: Models, compared: Comparison) -> Figures
         if canary is None
         else _by_class(previous, canary.labels, predict(previous, canary.inputs), predict(updated, canary.inputs)),
         milliseconds=_milliseconds(previous, updated),
-        generator=_generator_figures(previous, updated, compared) if updated.statistics is None else None,
+        generator=_generator_figures(previous, updated, compared) if updated.manifest.has_generator else None,
     )
 
 

@@ -102,6 +102,12 @@ def clusters(inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def historical_statistics(inputs: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> ClassStatistics:
     """Of `inputs` (N, D) as the solver takes them. Raises ExportError where a class has too few."""
+    require_enough(labels, classes)
+    return statistics_of(inputs, labels, len(classes))
+
+
+def require_enough(labels: np.ndarray, classes: tuple[str, ...]) -> None:
+    """Raise ExportError where one of `classes` has so few images, by their `labels` (N,), that a bundle shows them."""
     for slot, label in enumerate(classes):
         count = int((labels == slot).sum())
         if count < LEAST_IMAGES:
@@ -109,4 +115,3 @@ def historical_statistics(inputs: np.ndarray, labels: np.ndarray, classes: tuple
                 f"{label} has {count} images: at least {LEAST_IMAGES} are needed, so that what a bundle keeps of a "
                 "class shows none of them"
             )
-    return statistics_of(inputs, labels, len(classes))

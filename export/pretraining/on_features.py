@@ -1,7 +1,7 @@
 """Pretraining behind a frozen backbone: on features that are computed once.
 
 Where no more than one linear layer is behind the cut, it is solved from the statistics of the classes, and these are
-all that a box needs. Anything else is trained, and a GAN learns the features.
+all that a box needs. Anything else is trained, and a Gaussian of each class keeps the features.
 """
 
 from __future__ import annotations
@@ -15,14 +15,31 @@ import numpy as np
 import torch
 from torch import nn
 
-from reverie.device_runtime.bundle.manifest import BACKBONE, MOST_FEATURES, Backbone, Statistics
+from reverie.device_runtime.bundle.gaussians import Gaussians, write_gaussians
+from reverie.device_runtime.bundle.manifest import (
+    BACKBONE,
+    GAUSSIANS,
+    MOST_FEATURES,
+    STATISTICS,
+    Backbone,
+    Statistics,
+)
+from reverie.device_runtime.bundle.statistics import write_statistics
 from reverie.device_runtime.errors import ExportError
+from reverie.export.pretraining.class_gaussians import historical_gaussians
 from reverie.export.pretraining.closed_form import choose_epsilon, clusters, held_out, historical_statistics, power_for
 from reverie.export.pretraining.given_weights import given_weights, leave_out_the_head, take_weights
 from reverie.export.pretraining.historical import Historical, read_images
 from reverie.export.pretraining.known import learn_known_score
-from reverie.export.pretraining.pretrained import REFERENCE_ON_FEATURES, Pretrained, save_pretrained
-from reverie.export.pretraining.training import PretrainConfig, Progress, pretrain, taken_for
+from reverie.export.pretraining.pretrained import Pretrained, save_pretrained
+from reverie.export.pretraining.training import (
+    PretrainConfig,
+    Progress,
+    divided,
+    share_right,
+    taken_for,
+    train_solver,
+)
 from reverie.export.solvers.backbone import (
     Front,
     cut_solver,
@@ -88,21 +105,18 @@ def pretrain_on_features(
     if at.quantised:
         raise ExportError("--quantise is for a backbone with one linear layer behind it, solved from statistics")
 
+    power = power_for(features)
+    kept = historical_gaussians(powered(features, power), labels, historical.classes)
     front, rest = cut_solver(whole, described, image_shape)
     features = _standardised(features, described)
-    built = {
-        name: build_network(REFERENCE_ON_FEATURES[name], front.feature_shape, classes)
-        for name in ("generator", "discriminator")
-    }
-    networks = (rest, built["generator"], built["discriminator"])
-    generator, measured = pretrain(networks, features, labels, config, progress, not is_given)
+    train, validation = divided(features, labels, config)
+    if not is_given:
+        train_solver(rest, *train, config, progress)
+    right, of_each = share_right(rest, *validation)
     whole.load_state_dict(rest.state_dict(), strict=False)
-    done = replace(
-        done,
-        factories=REFERENCE_ON_FEATURES | dict(done.factories),
-        measured=measured._asdict() | dict(done.measured),
-    )
-    return save_pretrained(output, built | {"generator": generator, "solver": whole}, done)
+    figures = {"validation_accuracy": right, "class_accuracy": of_each} | dict(done.measured)
+    done = replace(done, gaussians=Gaussians(kept.rank, power), measured=figures)
+    return save_pretrained(output, {"solver": whole}, done, {GAUSSIANS: write_gaussians(kept)})
 
 
 def _solved(
@@ -140,7 +154,7 @@ def _solved(
         quantised=at.quantised,
         measured=measured,
     )
-    return save_pretrained(output, {"solver": whole}, done, kept)
+    return save_pretrained(output, {"solver": whole}, done, {STATISTICS: write_statistics(kept)})
 
 
 def _quantised(

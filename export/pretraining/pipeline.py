@@ -1,4 +1,4 @@
-"""From historical images to the folder of three trained networks, on the images or on the features of a backbone."""
+"""From historical images to a folder to export: three networks on the images, or what is behind a backbone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from reverie.device_runtime.bundle.manifest import MODELS
+from reverie.device_runtime.bundle.manifest import MODELS, STATISTICS
 from reverie.device_runtime.bundle.preprocess import Preprocessing
+from reverie.device_runtime.bundle.statistics import write_statistics
 from reverie.device_runtime.errors import ExportError
 from reverie.export.output import new_folder, require_new
 from reverie.export.pretraining.given_weights import given_weights, take_weights
@@ -127,7 +128,8 @@ def _train_and_save(
         measured=figures | {"seed": config.seed} | dict(described.measured),
         hidden_size=0 if kept is None else kept.means.shape[1],
     )
-    return save_pretrained(output, built | {"generator": generator}, described, kept)
+    beside = {} if kept is None else {STATISTICS: write_statistics(kept)}
+    return save_pretrained(output, built | {"generator": generator}, described, beside)
 
 
 def _placed(done: Pretrained, folder: Path) -> Pretrained:

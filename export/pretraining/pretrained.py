@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,16 +14,24 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
+from reverie.device_runtime.bundle.gaussians import Gaussians
 from reverie.device_runtime.bundle.labels import check_labels
-from reverie.device_runtime.bundle.manifest import BACKBONE, MODELS, STATISTICS, Backbone, Statistics
+from reverie.device_runtime.bundle.manifest import (
+    BACKBONE,
+    MODELS,
+    STATISTICS,
+    Backbone,
+    Statistics,
+)
 from reverie.device_runtime.bundle.preprocess import Preprocessing
-from reverie.device_runtime.bundle.statistics import ClassStatistics, read_statistics, write_statistics
+from reverie.device_runtime.bundle.statistics import ClassStatistics, read_statistics
 from reverie.device_runtime.errors import BundleError, ExportError
 from reverie.device_runtime.method.closed_form import linear_layer
 from reverie.export.from_onnx.solver import BATCHES as FILE_BATCHES
 from reverie.export.from_onnx.solver import OnnxSolver, compare_with_file
 from reverie.export.graphs.parity import figures
 from reverie.export.networks import Networks
+from reverie.export.pretraining.class_gaussians import gaussians_beside
 from reverie.export.pretraining.training import Measured
 from reverie.export.solvers.backbone import cut_solver, front_for_statistics
 from reverie.export.solvers.batch_statistics import train_statistics, train_traced_statistics
@@ -48,7 +57,6 @@ REFERENCE = {
     "discriminator": "reverie.export.pretraining.networks:ReferenceDiscriminator",
 }
 RANGED = "reverie.export.pretraining.networks:RangedGenerator"
-REFERENCE_ON_FEATURES = REFERENCE | {"generator": "reverie.export.pretraining.networks:FeatureGenerator"}
 DESCRIPTION = "pretrained.json"
 OF_NETWORKS = Measured._fields
 """Figures that say nothing of other networks than those that were measured."""
@@ -59,7 +67,7 @@ class Pretrained:
     """Where networks come from: factory and weights file by model name, and what they were trained for.
 
     `input_shape` is what the solver takes as its provider made it. Where that is cut by `backbone`, generator and
-    discriminator are on its features, or class `statistics` of these take their place.
+    discriminator are on its features, or `statistics` or `gaussians` of the classes in these take their place.
     """
 
     classes: tuple[str, ...]
@@ -74,25 +82,34 @@ class Pretrained:
     """Whether the backbone lies beside the weights, in 8 bits."""
     hidden_size: int = 0
     """Values that enter the solver's last layer, of which class statistics lie beside the weights; 0: none do."""
+    gaussians: Gaussians | None = None
+
+    @property
+    def has_generator(self) -> bool:
+        """Whether there are weights of generator and discriminator."""
+        return self.statistics is None and self.gaussians is None
 
 
 def save_pretrained(
-    folder: Path, networks: Mapping[str, nn.Module], described: Pretrained, statistics: ClassStatistics | None = None
+    folder: Path, networks: Mapping[str, nn.Module], described: Pretrained, kept: Mapping[str, bytes] | None = None
 ) -> Pretrained:
-    """Write weights as safetensors, statistics and the description into the empty `folder`. Returns all of that."""
+    """Write weights as safetensors, the files that are `kept` of classes, and the description into the empty `folder`.
+
+    Returns all of that.
+    """
     for name, network in networks.items():
         weights = {key: value.contiguous() for key, value in network.state_dict().items()}
         safetensors.torch.save_file(weights, folder / f"{name}.safetensors")
-    kept = {name: f"{name}.safetensors" for name in networks}
-    if statistics is not None:
-        (folder / STATISTICS).write_bytes(write_statistics(statistics))
-    values = dataclasses.asdict(described) | {"weights": kept}
+    weights_files = {name: f"{name}.safetensors" for name in networks}
+    for name, content in (kept or {}).items():
+        (folder / name).write_bytes(content)
+    values = dataclasses.asdict(described) | {"weights": weights_files}
     for name, factory in described.factories.items():
         if is_onnx(factory):
             shutil.copyfile(factory, folder / f"{name}.onnx")
             values["factories"][name] = f"{name}.onnx"
     (folder / DESCRIPTION).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    return dataclasses.replace(described, weights={name: folder / file for name, file in kept.items()})
+    return dataclasses.replace(described, weights={name: folder / file for name, file in weights_files.items()})
 
 
 def read_pretrained(folder: Path) -> Pretrained:
@@ -100,6 +117,8 @@ def read_pretrained(folder: Path) -> Pretrained:
     try:
         values = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         kept = Statistics.from_json(values["statistics"]) if values.get("statistics") else None
+        gaussians = Gaussians.from_json(values["gaussians"]) if values.get("gaussians") else None
+        models = MODELS if kept is None and gaussians is None else MODELS[:1]
         return Pretrained(
             classes=tuple(values["classes"]),
             input_shape=tuple(values["input_shape"]),
@@ -108,8 +127,9 @@ def read_pretrained(folder: Path) -> Pretrained:
                 name: str(folder / factory) if is_onnx(factory) else factory
                 for name, factory in values["factories"].items()
             },
-            weights={name: folder / values["weights"][name] for name in (MODELS if kept is None else MODELS[:1])},
+            weights={name: folder / values["weights"][name] for name in models},
             statistics=kept,
+            gaussians=gaussians,
             quantised=bool(values.get("quantised")),
             hidden_size=int(values.get("hidden_size", 0)),
             backbone=Backbone.from_json(values["backbone"]) if values.get("backbone") else None,
@@ -136,7 +156,7 @@ def load_networks(
             raise ExportError("--batchnorm train needs the solver as a torch module: a file keeps its statistics")
         compared["the given .onnx file"] = figures(compare_with_file(solver), FILE_BATCHES)
     _fit_weights(solver, "solver", pretrained, shape, slots)
-    backbone, kept = pretrained.backbone, pretrained.statistics
+    backbone, kept, drawn = pretrained.backbone, pretrained.statistics, pretrained.gaussians
     features = 0 if backbone is None else len(backbone.mean)
     statistics = None if kept is None else _read_statistics(pretrained, features, slots)
     if backbone is not None and statistics is not None and kept is not None:
@@ -151,7 +171,7 @@ def load_networks(
     elif batchnorm == "train":
         train_statistics(solver)
     made: dict[str, nn.Module] = {}
-    for model in ("generator", "discriminator") if statistics is None else ():
+    for model in MODELS[1:] if pretrained.has_generator else ():
         network = build_network(pretrained.factories[model], shape, slots).requires_grad_()
         _fit_weights(network, model, pretrained, shape, slots)
         made[model] = with_code(network)
@@ -170,6 +190,10 @@ def load_networks(
         compared=compared,
         statistics=statistics,
         kept=kept,
+        drawn=drawn,
+        gaussians=None
+        if drawn is None
+        else gaussians_beside(pretrained.weights["solver"], drawn, len(pretrained.classes), math.prod(shape), slots),
         last_layer=_last_layer(pretrained, solver, slots),
         backbone_file=pretrained.weights["solver"].with_name(BACKBONE) if pretrained.quantised else None,
     )
@@ -244,8 +268,9 @@ def merge_own(
                 f"{folder} is pretrained for its own inputs: give --backbone-until to reverie pretrain, or export "
                 "three networks of your own with it"
             )
-        if base.backbone is not None and ("solver" in factories or (base.statistics and factories)):
-            kept = "statistics are of" if base.statistics else "generator makes"
+        if base.backbone is not None and ("solver" in factories or (factories and not base.has_generator)):
+            kept = "statistics are of" if base.statistics else "Gaussians are of"
+            kept = "generator makes" if base.has_generator else kept
             raise ExportError(
                 f"the {kept} features of the solver in {folder}: give another --solver to reverie pretrain, or export "
                 "three networks of your own"

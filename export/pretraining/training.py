@@ -74,19 +74,31 @@ def pretrain(
     Solver and discriminator are trained in place; the averaged generator is returned with the figures.
     """
     solver, generator, discriminator = networks
-    classes = int(labels.max()) + 1
+    train, validation = divided(inputs, labels, config)
+    if train_the_solver:
+        train_solver(solver, *train, config, progress)
+    averaged = train_gan(with_code(generator), with_code(discriminator), *train, config, progress)
+    right, of_each = share_right(solver, *validation)
+    measured = Measured(right, of_each, class_coverage(averaged, solver, len(of_each)))
+    return averaged.network if isinstance(averaged, IgnoringCode) else averaged, measured
+
+
+def divided(
+    inputs: np.ndarray, labels: np.ndarray, config: PretrainConfig
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Inputs (N, *S) and labels (N,) to train with, and those to validate with."""
     train, validation = (
         (torch.from_numpy(inputs[rows]), torch.from_numpy(labels[rows]))
         for rows in split_validation(labels, config.validation_share, config.seed)
     )
-    if train_the_solver:
-        train_solver(solver, *train, config, progress)
-    averaged = train_gan(with_code(generator), with_code(discriminator), *train, config, progress)
-    images, truth = validation
-    right = (taken_for(solver, images) == truth).double()
-    of_each = tuple(float(right[truth == slot].mean()) for slot in range(classes))
-    measured = Measured(float(right.mean()), of_each, class_coverage(averaged, solver, classes))
-    return averaged.network if isinstance(averaged, IgnoringCode) else averaged, measured
+    return train, validation
+
+
+def share_right(solver: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[float, tuple[float, ...]]:
+    """Share of `inputs` (N, *S) that the solver recognises, and of those of each class in `labels` (N,)."""
+    right = (taken_for(solver, inputs) == labels).double()
+    of_each = tuple(float(right[labels == slot].mean()) for slot in range(int(labels.max()) + 1))
+    return float(right.mean()), of_each
 
 
 def split_validation(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -59,11 +59,8 @@ def model_file(path):
 @pytest.fixture
 def provider(workspace, monkeypatch):
     """The folder of a provider who has photographs, networks and weights of their own."""
-    for at, model in enumerate(("solver", "generator", "discriminator")):
-        small = f"small_reference:{model.capitalize()}"
-        monkeypatch.setitem(pretrained.REFERENCE, model, small)
-        if at:
-            monkeypatch.setitem(pretrained.REFERENCE_ON_FEATURES, model, small)
+    for model in ("solver", "generator", "discriminator"):
+        monkeypatch.setitem(pretrained.REFERENCE, model, f"small_reference:{model.capitalize()}")
     monkeypatch.setattr(pipeline, "RANGED", "small_reference:Generator")
     pictures(workspace / "photos", ["cup", "box"], 12, colour=True)
     pictures(workspace / "new-frames", ["cup", "pen"], 6)

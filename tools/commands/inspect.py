@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from reverie.device_runtime.bundle.manifest import STATISTICS, Manifest
+from reverie.device_runtime.bundle.manifest import GAUSSIANS, STATISTICS, Manifest
 from reverie.tools.display import describe_backbone, describe_canary, describe_preprocessing
 from reverie.tools.doubts import doubts
 from reverie.tools.options import json_option
@@ -76,12 +76,17 @@ def _preprocessing_beside(measured: object) -> str:
 
 def _what_learns(manifest: Manifest) -> str:
     """What of the solver changes on the device, and from what."""
-    kept, beside = manifest.statistics, manifest.hidden
+    kept, beside, gaussians = manifest.statistics, manifest.hidden, manifest.gaussians
     size = manifest.files[STATISTICS].size / 1e6 if manifest.kept_features else 0.0
     if beside is not None:
         return (
             f"{_what_trains(manifest.training)}\nstatistics of the {beside.size} values of each class that enter its "
             f"last layer, {size:.1f} MB, begin new classes of few frames, shrunk by {beside.epsilon:g}"
+        )
+    if gaussians is not None:
+        return (
+            f"{_what_trains(manifest.training)}\na Gaussian of each class on {manifest.features:,} features, with "
+            f"{gaussians.rank} directions, {manifest.files[GAUSSIANS].size / 1e6:.1f} MB in all, draws what is replayed"
         )
     if kept is None:
         return _what_trains(manifest.training)

@@ -1,4 +1,4 @@
-"""`reverie pretrain`: solver and GAN from a folder of class-named folders."""
+"""`reverie pretrain`: a solver, and what generates its classes, from a folder of class-named folders."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from reverie.tools.options import comma_separated, dimensions, preprocessing_opt
 @click.option(
     "--backbone-until",
     metavar="MODULE.PATH",
-    help="Freeze all of --solver before this module, or node of a model.onnx; what is behind it, and the GAN, train on "
-    "the features that enter it. With --solver-weights, or from a file, a solver with as many outputs as there are "
-    "classes keeps its head as it is; any other, say one for ImageNet, gets a new last linear layer for the classes of "
-    "IMAGES, trained on the features.",
+    help="Freeze all of --solver before this module, or node of a model.onnx; what is behind it trains on the features "
+    "that enter it, of which a Gaussian of each class is kept in the place of a GAN. With --solver-weights, or from a "
+    "file, a solver with as many outputs as there are classes keeps its head as it is; any other, say one for "
+    "ImageNet, gets a new last linear layer for the classes of IMAGES, trained on the features.",
 )
 @click.option(
     "--head",
@@ -65,7 +65,7 @@ def command(
     stated: dict[str, Any],
     compare: tuple[str, Path] | None,
 ) -> None:
-    """Train a reference solver, or your own, and a GAN on IMAGES/LABEL/*.png|jpg."""
+    """Train a reference solver, or your own, and what generates its classes on IMAGES/LABEL/*.png|jpg."""
     from reverie.export.pretraining.pipeline import pretrain_folder
     from reverie.export.pretraining.training import PretrainConfig
     from reverie.tools.display import step_progress

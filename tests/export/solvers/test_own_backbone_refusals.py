@@ -132,7 +132,7 @@ def test_own_networks_that_do_not_meet_at_the_cut_are_refused(refused, own, unti
 def test_a_folder_that_is_pretrained_keeps_its_own_cut_and_its_own_solver(reverie, refused):
     assert reverie(*pretrain("growing")).code == 0
     own_solver = ("--solver", "my_backbones:three", "--solver-weights", "solver.pt")
-    assert "generator makes features of the solver in trained" in refused(
+    assert "Gaussians are of features of the solver in trained" in refused(
         "export", "trained", "--output", "out", *own_solver
     )
     said = refused("export", "trained", "--output", "out", "--backbone-until", "head")
