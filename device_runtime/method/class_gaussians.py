@@ -105,6 +105,7 @@ def merged(
             stacked = np.vstack([spread.factors * np.sqrt(old), rows / np.float32(np.sqrt(freedom))])
             spread = largest(stacked, spread.variances * old, gaussians.rank)
             count = both
+        spread = largest(spread.factors, spread.variances, kept_of(count), gaussians.rank)
         found.counts[slot], found.factors[slot], found.variances[slot] = count, *spread
     return found
 
@@ -120,10 +121,19 @@ def mean_spread(gaussians: ClassGaussians) -> Spread:
     return spread
 
 
-def largest(stacked: np.ndarray, variances: np.ndarray, rank: int) -> Spread:
-    """SᵀS + diag(`variances`) for S = `stacked` (K, D), with its `rank` largest directions; the rest is diagonal."""
+def kept_of(images: int) -> int:
+    """Directions that may be kept of a class of so many images: as many would span them, and tell of single ones."""
+    return images // 2
+
+
+def largest(stacked: np.ndarray, variances: np.ndarray, kept: int, rank: int | None = None) -> Spread:
+    """SᵀS + diag(`variances`) for S = `stacked` (K, D), of its directions the `kept` largest, in `rank` rows.
+
+    What the others explained goes to the diagonal.
+    """
     _, turn = np.linalg.eigh(stacked @ stacked.T)
-    factors = np.zeros((rank, stacked.shape[1]), np.float32)
-    factors[: len(stacked)] = (turn.T @ stacked)[::-1][:rank]
+    factors = np.zeros((rank or kept, stacked.shape[1]), np.float32)
+    found = (turn.T @ stacked)[::-1][: min(kept, len(factors))]
+    factors[: len(found)] = found
     left = np.square(stacked).sum(axis=0) - np.square(factors).sum(axis=0)
     return Spread(factors, variances + np.maximum(left, 0))
