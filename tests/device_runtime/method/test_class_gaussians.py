@@ -41,6 +41,15 @@ def test_mean_and_variance_of_each_feature_are_exact_and_the_covariance_nearly()
     assert not found.counts[1:].any()
 
 
+@pytest.mark.parametrize("images", [4, 5, 6, 100])
+def test_of_few_images_fewer_directions_are_kept_than_would_span_them(images):
+    rows = correlated(images, 7)
+    found = learnt((rows, np.zeros(images, np.int64)))
+    kept = int((np.abs(found.factors[0]) > 0).any(axis=1).sum())
+    assert kept == min(RANK, images // 2)
+    np.testing.assert_allclose(np.diag(covariance(found, 0)), rows.var(axis=0, ddof=1), rtol=1e-3)
+
+
 def test_a_class_that_comes_again_is_as_if_all_had_come_at_once():
     first, second = correlated(200, 3), correlated(100, 4, at=2.0)
     labels = np.zeros(300, np.int64)
