@@ -133,7 +133,7 @@ class PromotionConfig:
     floor: float = 0.5
     """Least accuracy on held-out frames, the mean over labels; each label alone must reach half of it."""
     gain: float = 0.0
-    """More than this share of held-out frames must be newly right, unless there was nothing left to gain."""
+    """More than this share of held-out frames must be newly right; of known classes alone, more than by chance too."""
     label_noise: float = 0.2
     """Largest share of held-out frames for which the updated solver is sure of another label of the same update."""
     agreement_drop: float = 0.1

@@ -12,6 +12,7 @@ from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.frames import intake, questions
 from reverie.device_runtime.frames.frame_store import FrameStore
+from reverie.device_runtime.frames.mislabelled import without_mislabelled
 from reverie.device_runtime.frames.selection import OnDemand, Selection, Shown, select, shown_in
 from reverie.device_runtime.home import store
 from reverie.device_runtime.home.journal import Journal
@@ -19,6 +20,7 @@ from reverie.device_runtime.method.comparison import predict
 from reverie.device_runtime.method.labelled import Frames, extend_classes, split
 from reverie.device_runtime.method.models import Models, require_trainable
 from reverie.device_runtime.method.monitor import Listener, Monitor
+from reverie.device_runtime.method.update import is_solved
 from reverie.device_runtime.promotion.evidence import PROVABLE, can_only_win_few
 
 LEFT = (intake.OVER_THE_CAP, intake.UNREADABLE, intake.HELD_BACK)
@@ -56,6 +58,8 @@ def begin(
         selection = select(shown, make, models.solver_graph, parent.classes, config, home, monitor.step)
         if config.intake.check:
             selection = questions.hold_back(selection, shown, models, insisted)
+            if is_solved(models, config):
+                selection = without_mislabelled(selection, shown, models, config, insisted)
         require_something_to_gain(models, selection.frames, config)
     leaving = [] if keep_frames or not stored else [stored[at] for at in selection.taken]
     aside_before = [] if keep_frames else before
@@ -75,16 +79,14 @@ def require_something_to_gain(models: Models, frames: Frames, config: UpdateConf
     """
     if set(frames.classes) - set(models.classes) or not config.holdout or config.promotion.gain < 0:
         return
-    live, held_out = split(frames, models.classes, config.holdout, config.seed)
-    right = int((predict(models, held_out.inputs) == held_out.labels).sum())
-    wrong = len(held_out.labels) - right
-    if wrong >= PROVABLE or can_only_win_few(len(held_out.labels), right):
+    all_judge = is_solved(models, config)
+    judging = split(frames, models.classes, 0.0 if all_judge else config.holdout, config.seed)[0 if all_judge else 1]
+    right = int((predict(models, judging.inputs) == judging.labels).sum())
+    if len(judging.labels) - right >= PROVABLE or can_only_win_few(len(judging.labels), right):
         return
-    right += int((predict(models, live.inputs) == live.labels).sum())
     raise FramesError(
-        f"nothing to learn: all labels are known, and {right} of {len(frames.labels)} frames are recognised. Of the "
-        f"{len(held_out.labels)} to be held out {wrong} are not, and a gain of fewer than {PROVABLE} would be chance: "
-        "show more that it gets wrong"
+        f"nothing to learn: all labels are known, and of the {len(judging.labels)} frames that would judge an update "
+        f"{right} are recognised. Fewer than {PROVABLE} that are won could be chance: show more that it gets wrong"
     )
 
 

@@ -177,6 +177,11 @@ def contradiction(other: str) -> str:
     return f"also labelled {other}"
 
 
+def looks_like(other: str) -> str:
+    """The reason for a frame that is surely of another class than its label says."""
+    return f"looks like {other}"
+
+
 def mistaken(seen: np.ndarray, sure: np.ndarray, slot: int, config: IntakeConfig) -> np.ndarray:
     """Which (N,) of the frames labelled `slot` the solver is sure to show another class.
 

@@ -110,7 +110,7 @@ def select(
     if config.intake.check:
         for at, seen in _mistaken(own, made, kept, solver, classes, config):
             if not shown[rows[at]].trusted:
-                aside[rows[at]] = f"looks like {seen}"
+                aside[rows[at]] = intake.looks_like(seen)
                 kept[at] = False
     places = np.flatnonzero(kept)
     taken = [rows[at] for at in places]

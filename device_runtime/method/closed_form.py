@@ -7,7 +7,7 @@ uncertain, as empirical Bayes does it (Efron & Morris, "Stein's estimation rule 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -156,12 +156,67 @@ def pulled_means(statistics: ClassStatistics, inverse: np.ndarray, epsilon: floa
     a = ALIKE of them count as one.
     """
     used = statistics.used
-    means = statistics.means[used]
+    return _pull(statistics, inverse, epsilon).means(statistics.means[used], statistics.counts[used])
+
+
+class _Pull(NamedTuple):
+    """What means are pulled to, and by how much."""
+
+    middle: np.ndarray
+    """m (D,)."""
+    between: float
+    """B."""
+    noise: float
+    """a·τ."""
+
+    def means(self, means: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """`means` (K, D) of so many images each (K,), pulled."""
+        shares = self.between / (self.between + self.noise / counts)
+        return np.asarray(self.middle + (means - self.middle) * shares[:, None])
+
+
+def _pull(statistics: ClassStatistics, inverse: np.ndarray, epsilon: float) -> _Pull:
+    means = statistics.means[statistics.used]
     middle = means.mean(axis=0)
     apart = means - middle
-    noise = noise_of_one(statistics, inverse, epsilon) / statistics.counts[used]
-    between = max(float(((apart @ inverse * apart).sum(axis=1) - noise).mean()), SMALLEST)
-    return np.asarray(middle + apart * (between / (between + ALIKE * noise))[:, None])
+    noise = noise_of_one(statistics, inverse, epsilon)
+    differ = (apart @ inverse * apart).sum(axis=1) - noise / statistics.counts[statistics.used]
+    return _Pull(middle, max(float(differ.mean()), SMALLEST), ALIKE * noise)
+
+
+def left_out_logits(statistics: ClassStatistics, epsilon: float, inputs: Rows, labels: np.ndarray) -> np.ndarray:
+    """What `linear_layer` would say of each of `inputs` (N, D), of the class slots `labels` (N,), had it not come.
+
+    All of them are in the `statistics`, two at least of each class. Logits (N, C), minus infinity for slots that are
+    not used. Without image x of a class of n images, with d = x - μ_c, its mean is μ_c - d/(n-1), the scatter is less
+    by n/(n-1)·ddᵀ (Welford, 1962), and Σ⁻¹ follows by the formula of Sherman and Morrison (1950); shrinkage, N-C and
+    what means are pulled to are taken to stay, as one image hardly changes them. Raises BundleError as `linear_layer`.
+    """
+    used = statistics.used
+    inverse = inverse_covariance(statistics, epsilon)
+    pull = _pull(statistics, inverse, epsilon)
+    means = pull.means(statistics.means[used], statistics.counts[used])
+    weight = means @ inverse
+    logits = np.full((len(labels), len(statistics.counts)), -np.inf)
+    for at in range(0, len(labels), CHUNK):
+        slots = labels[at : at + CHUNK]
+        part, counts = np.asarray(inputs[at : at + CHUNK], np.float64), statistics.counts[slots]
+        apart = part - statistics.means[slots]
+        turned = apart @ inverse
+        share = (1 - epsilon) / max(statistics.freedom, 1) * counts / (counts - 1)
+        gain = share / (1 - share * (turned * apart).sum(axis=1))
+        along = turned @ means.T
+        own = pull.means(statistics.means[slots] - apart / (counts - 1)[:, None], counts - 1)
+        logits[at : at + CHUNK, used] = (
+            part @ weight.T
+            + (gain * (turned * part).sum(axis=1))[:, None] * along
+            - ((weight * means).sum(axis=1) + gain[:, None] * along**2) / 2
+        )
+        own_along = (turned * own).sum(axis=1)
+        logits[np.arange(at, at + len(part)), slots] = (own @ inverse * (part - own / 2)).sum(
+            axis=1
+        ) + gain * own_along * ((turned * part).sum(axis=1) - own_along / 2)
+    return logits
 
 
 def noise_of_one(statistics: ClassStatistics, inverse: np.ndarray, epsilon: float) -> float:

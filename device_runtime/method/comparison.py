@@ -24,6 +24,7 @@ class Comparison(NamedTuple):
     live: Live
     """What was learnt."""
     held_out: Live
+    """What was not, or all of it, each judged by what the others gave."""
     held_out_before: np.ndarray
     held_out_after: np.ndarray
     held_out_probabilities: np.ndarray
@@ -35,17 +36,31 @@ class Comparison(NamedTuple):
     generated_after: np.ndarray
 
     @property
+    def each_left_out(self) -> bool:
+        """Whether what was learnt is also what judges it, one input left out at a time."""
+        return self.held_out is self.live
+
+    @property
     def agreement(self) -> float:
         """Share of the generated inputs on which both solvers say the same."""
         return float((self.generated_before == self.generated_after).mean())
 
 
-def compare(previous: Models, updated: Models, live: Live, held_out: Live, config: UpdateConfig) -> Comparison:
-    """Ask both solvers. `held_out` was not learnt with `live`."""
+def compare(
+    previous: Models,
+    updated: Models,
+    live: Live,
+    held_out: Live,
+    config: UpdateConfig,
+    left_out: np.ndarray | None = None,
+) -> Comparison:
+    """Ask both solvers. `held_out` was not learnt with `live`, which judges itself by its logits `left_out` (N, C)."""
     noise, codes = draw_noise(previous, pool_size(previous, SAMPLES), rng_for(config.seed, "evaluation"), balance=True)
     generated = generate(previous, noise, codes)
     logits = np.empty((0, previous.manifest.slots), np.float32)
-    if len(held_out.inputs):
+    if left_out is not None:
+        held_out, logits = live, left_out
+    elif len(held_out.inputs):
         logits = run_in_chunks(updated.solver_graph, "logits", input=held_out.inputs)
     return Comparison(
         live=live,

@@ -33,7 +33,7 @@ from reverie.device_runtime.engine.installed import TRAINING, installed_engine
 from reverie.device_runtime.engine.train_step import TrainStep
 from reverie.device_runtime.errors import EngineError, FramesError
 from reverie.device_runtime.method.class_gaussians import merged, powers_of
-from reverie.device_runtime.method.closed_form import gathered, solve
+from reverie.device_runtime.method.closed_form import gathered, left_out_logits, solve
 from reverie.device_runtime.method.gaussian import Gaussian, gaussian_of
 from reverie.device_runtime.method.rows import CHUNK, Rows
 
@@ -159,6 +159,16 @@ class Models:
         if self.statistics is None or self.manifest.statistics is None:
             raise ValueError("these models have a generator")
         return self.with_solver(solve(self.statistics, self.manifest.statistics, self.manifest))
+
+    def left_out(self, inputs: Rows, labels: np.ndarray) -> np.ndarray:
+        """Logits (N, C) that the solver of `solved` would give each of `inputs` (N, D), had it not been among them.
+
+        All were `gathered`, of the class slots `labels` (N,). Raises BundleError.
+        """
+        how = self.manifest.statistics
+        if self.statistics is None or how is None:
+            raise ValueError("these models have a generator")
+        return left_out_logits(self.statistics, how.epsilon, inputs, labels) / how.temperature
 
     def with_hidden(self, hidden: ClassStatistics) -> Models:
         """A copy with other statistics at the input of the solver's last layer."""

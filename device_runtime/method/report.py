@@ -22,7 +22,10 @@ LOSS_POINTS = 200
 
 @dataclass(frozen=True)
 class ClassResult:
-    """One class on the held-out frames; `before` is None for a class that the previous solver did not know."""
+    """One class on the held-out frames; `before` is None for a class that the previous solver did not know.
+
+    Where all frames are learnt, all count as held out, each judged by what the others gave.
+    """
 
     label: str
     frames: int
@@ -76,7 +79,7 @@ def make_report(
         results.append(
             ClassResult(
                 label=updated.classes[slot],
-                frames=int((compared.live.labels == slot).sum()) + held_out,
+                frames=int((compared.live.labels == slot).sum()) + (0 if compared.each_left_out else held_out),
                 held_out=held_out,
                 before=right["before"] if slot < len(previous.classes) else None,
                 after=right["after"],

@@ -26,7 +26,6 @@ import numpy as np
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.method import drift, few_frames, fit, generative, synthesis
 from reverie.device_runtime.method.comparison import Comparison, compare
-from reverie.device_runtime.method.fit import Live
 from reverie.device_runtime.method.labelled import Frames, extend_classes, split
 from reverie.device_runtime.method.models import Models
 from reverie.device_runtime.method.monitor import Monitor
@@ -48,10 +47,10 @@ class Updated(NamedTuple):
 def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor: Monitor) -> Updated:
     """Learn `frames` with all six stages. Raises FramesError before any work, TrainingError where a loss is NaN."""
     classes = extend_classes(pretrained.classes, frames.classes, pretrained.manifest.slots)
-    live, held_out = split(frames, classes, config.holdout, config.seed)
+    solves = is_solved(pretrained, config)
+    live, held_out = split(frames, classes, 0.0 if solves else config.holdout, config.seed)
     start, config = few_frames.begin(pretrained, pretrained.with_classes(classes), live, config)
     keeps_sums = not pretrained.manifest.has_generator
-    solves = pretrained.statistics is not None and config.closed_form
     if keeps_sums:
         config = config.on_features()
     ratio = _per_live(pretrained, len(frames.classes), config)
@@ -102,18 +101,15 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
 
     updated = drift.follow(pretrained, updated, live, config.seed)
 
-    compared = compare(pretrained, updated, live, held_out, config)
+    left_out = trained.left_out(*live) if solves else None
+    compared = compare(pretrained, updated, live, held_out, config, left_out)
     report = make_report(pretrained, updated, compared, config, monitor)
-    if solves:
-        updated = _with_held_out(trained, updated, held_out)
     return Updated(updated, compared, report, synthesised, references)
 
 
-def _with_held_out(trained: Models, updated: Models, held_out: Live) -> Models:
-    """What was held out has told how well the others were learnt: now it is learnt too. What stage 5 changed stays."""
-    solved = updated.gathered(*held_out).solved()
-    changed = {name: value + (updated.solver[name] - trained.solver[name]) for name, value in solved.solver.items()}
-    return solved.with_solver(changed)
+def is_solved(models: Models, config: UpdateConfig) -> bool:
+    """Whether the solver follows from class statistics, each frame judged as if it had not been among those learnt."""
+    return models.statistics is not None and config.closed_form
 
 
 def _per_live(pretrained: Models, live_classes: int, config: UpdateConfig) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter as Counted
 from collections.abc import Iterator
 
 import numpy as np
@@ -26,14 +27,14 @@ TIMED_SECONDS = 2.0
 
 def evaluate(previous: Models, updated: Models, compared: Comparison) -> Figures:
     """All that `promotion` asks about `updated`, beside `previous`. Raises BundleError."""
-    live, held_out = compared.live, compared.held_out
+    live = compared.live
     canary = read_canary(previous.folder, previous.manifest)
     return Figures(
         finite=_finite(updated.solver),
         held_out=tuple(_counts(previous, updated, compared, slot) for slot in np.unique(live.labels)),
         learnt=tuple(_shown(updated, live, slot) for slot in np.unique(live.labels) if slot >= len(previous.classes)),
-        unseen=tuple(_unseen(live, held_out, slot) for slot in np.unique(live.labels)),
-        contradicted=contradicted(compared.held_out_probabilities, held_out.labels),
+        unseen=tuple(_unseen(compared, slot) for slot in np.unique(live.labels)),
+        contradicted=contradicted(compared.held_out_probabilities, compared.held_out.labels),
         generated=_by_class(previous, compared.generated_before, compared.generated_before, compared.generated_after),
         canary=()
         if canary is None
@@ -71,10 +72,13 @@ def _shown(updated: Models, live: Live, slot: int) -> Counts:
     return Counts(updated.classes[slot], len(seen), 0, int((seen == slot).sum()))
 
 
-def _unseen(live: Live, held_out: Live, slot: int) -> int:
-    shown = [*_digests(held_out.of(slot))]
+def _unseen(compared: Comparison, slot: int) -> int:
+    """Held-out frames that are no copies of others that were learnt."""
+    shown = [*_digests(compared.held_out.of(slot))]
+    if compared.each_left_out:
+        return sum(count == 1 for count in Counted(shown).values())
     asked = set(shown)
-    learnt = {digest for digest in _digests(live.of(slot)) if digest in asked}
+    learnt = {digest for digest in _digests(compared.live.of(slot)) if digest in asked}
     return sum(digest not in learnt for digest in shown)
 
 
