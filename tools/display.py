@@ -18,6 +18,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from reverie.device_runtime.bundle.manifest import Manifest
     from reverie.device_runtime.bundle.preprocess import Preprocessing
@@ -178,8 +179,8 @@ def _print_generator(console: Console, judged: dict[str, Any] | None) -> None:
         console.print(said, markup=False)
 
 
-def print_set_aside(console: Console, set_aside: dict[str, dict[str, int]]) -> None:
-    """Which frames an update did not learn and why, if there are any."""
+def print_set_aside(console: Console, set_aside: dict[str, dict[str, int]], folder: Path | None) -> None:
+    """Which frames an update did not learn and why, if there are any; they were stored, or in a `folder`."""
     from reverie.device_runtime.frames.intake import HELD_BACK
 
     if not set_aside:
@@ -190,8 +191,7 @@ def print_set_aside(console: Console, set_aside: dict[str, dict[str, int]]) -> N
             table.add_row(Text(label), str(count), Text(reason))
     console.print(table)
     if any(reason.startswith(HELD_BACK) for reasons in set_aside.values() for reason in reasons):
-        console.print(
-            "reverie update --insist LABEL learns what is held back, reverie purge --label LABEL forgets it",
-            highlight=False,
-            soft_wrap=True,
-        )
+        shown = "" if folder is None else f"--frames {folder} "
+        forgets = ", reverie purge --label LABEL forgets it" if folder is None else ""
+        said = f"reverie update {shown}--insist LABEL tries to learn what is held back{forgets}"
+        console.print(said, markup=False, highlight=False, soft_wrap=True)

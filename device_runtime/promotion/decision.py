@@ -194,10 +194,11 @@ def _gain(figures: Figures, gain: float) -> Check:
     elif gain >= 0:
         few = can_only_win_few(of, before) and won == of - before and not lost
         passed = passed and (few or exceeds(won, won + lost, 0.5))
-    says = (
-        f"it is right on {after} of {of} held-out frames and the previous solver on {before}: of known classes it won "
-        f"{won} and lost {lost}"
-    ) + ("" if new else f"; less than {PROVABLE} won and none lost could be chance")
+    says = f"it is right on {after} of {of} held-out frames and the previous solver on {before}"
+    if len(new) < len(counts):
+        says += f": of known classes it won {won} and lost {lost}"
+    if not new:
+        says += f"; less than {PROVABLE} won and none lost could be chance"
     return Check("better than before", after / of, before / of + gain, passed, says)
 
 

@@ -62,8 +62,8 @@ def _gathered(home: Path, name: str, *, include_frames: bool) -> Shown:
 
     rejected = name in store.rejected(home)
     if not rejected and name not in store.generations(home):
-        found = ", ".join(store.generations(home) + store.rejected(home))
-        raise HomeError(f"there is no generation {name} in {home}: choose one of {found} with --generation")
+        found = ", ".join(sorted([*store.generations(home), *store.rejected(home)]))
+        raise HomeError(f"generation {name} is not, or no longer, in {home}: choose one of {found} with --generation")
     generation = store.read_generation(home, name + store.REJECTED if rejected else name)
     return Shown(
         home=home.resolve().name,

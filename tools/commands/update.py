@@ -137,11 +137,11 @@ def _update(
         )
         if begins:
             gathering.begin(home, journal, frames, config, listener, keep_frames, insist)
-        elif keep_frames or insist or config != UpdateConfig():
+        cut_off = journal.in_progress()
+        if not begins and cut_off is not None and (keep_frames or insist or config != UpdateConfig()):
             raise click.UsageError(
                 "an update that was cut off keeps its options: options of a new one need --frames, or stored frames"
             )
-        cut_off = journal.in_progress()
         if cut_off is not None and cut_off.stage:
             console.print(f"going on in {cut_off.stage} after step {cut_off.step}", highlight=False)
         generation = transaction.go_on(home, journal, listener, keep=keep)
@@ -151,5 +151,5 @@ def _update(
         return
     if report is not None:
         print_report(console, report)
-        print_set_aside(console, report.get("set_aside", {}))
+        print_set_aside(console, report.get("set_aside", {}), frames)
     console.print(f"{home} now serves generation {generation.name}: {', '.join(generation.classes)}")

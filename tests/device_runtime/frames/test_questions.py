@@ -113,12 +113,20 @@ def test_nothing_is_changed_where_all_is_doubted_and_insisting_learns_it(reverie
     assert "held back" not in insisted.out + insisted.err
 
 
+def test_frames_of_a_folder_that_are_held_back_are_learnt_from_that_folder(reverie, home, renamed):
+    said = " ".join(reverie("update", "--frames", renamed, "--home", home).out.split())
+    assert f"reverie update --frames {renamed} --insist LABEL tries to learn what is held back" in said
+    nothing = reverie("update", "--insist", "pants", "--home", home)
+    assert nothing.code == 1
+    assert "no update in progress: begin one with --frames, or reverie add frames first" in nothing.err
+
+
 def test_stored_frames_of_a_doubted_label_stay_stored_and_are_asked_about_again(reverie, home, renamed):
     assert reverie("add", renamed / "pants", "--label", "pants", "--home", home).code == 0
     assert reverie("add", renamed / "bag", "--label", "bag", "--home", home).code == 0
     said = " ".join(reverie("update", "--home", home).out.split())
     assert "held back" in said
-    assert "reverie update --insist LABEL learns what is held back" in said
+    assert "reverie update --insist LABEL tries to learn what is held back, reverie purge --label LABEL forgets" in said
     with frame_store.opened(home) as frames:
         left = frames.stored()
     assert {frame.label for frame in left} == {"pants"}

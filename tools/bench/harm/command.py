@@ -48,7 +48,7 @@ def harm_command(
 
     for kind in kinds:
         if kind not in KINDS:
-            raise click.BadParameter(f"there is no kind {kind!r}: choose among {', '.join(KINDS)}", param_hint="--kind")
+            raise click.BadParameter(f"there is no kind {kind!r}: choose among {'; '.join(KINDS)}", param_hint="--kind")
     files = find_files(images, test_images)
     outcomes = load_outcomes(output) if output is not None and output.exists() else []
     settings = digest(bundle, files)
