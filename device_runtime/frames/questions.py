@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.frames import intake
-from reverie.device_runtime.frames.selection import Selection, Shown
+from reverie.device_runtime.frames.selection import Selection, Shown, without
 from reverie.device_runtime.method.labelled import Frames
 from reverie.device_runtime.method.likeness import likeness_of, looks_like
 from reverie.device_runtime.method.models import Models
@@ -54,7 +53,8 @@ def hold_back(selection: Selection, shown: Sequence[Shown], models: Models, insi
         told = "; ".join(f"{label}: {reason}" for label, reason in held.items())
         insist = " ".join(f"--insist '{label}'" for label in held)
         raise FramesError(f"held back, so nothing is left to learn: {told}. If the labels are right, add {insist}")
-    return without(selection, shown, held)
+    own = (shown[at].label for at in selection.taken)
+    return without(selection, {r: f"{intake.HELD_BACK}: {held[label]}" for r, label in enumerate(own) if label in held})
 
 
 def doubts(models: Models, frames: Frames) -> dict[str, Doubt]:
@@ -79,24 +79,6 @@ def copied(shown: Mapping[str, int], set_aside: Mapping[str, Mapping[str, int]])
         if 2 * copies > count:
             found[label] = f"{copies} of {count} frames are copies of others: show more sides of it"
     return found
-
-
-def without(selection: Selection, shown: Sequence[Shown], held: Mapping[str, str]) -> Selection:
-    """`selection` without the labels in `held`, whose frames are set aside for the reason there."""
-    frames = selection.frames
-    left = [at for at, label in enumerate(frames.classes) if label not in held]
-    rows = np.flatnonzero(np.isin(frames.labels, left))
-    aside = {at: f"{intake.HELD_BACK}: {held[shown[at].label]}" for at in selection.taken if shown[at].label in held}
-    return replace(
-        selection,
-        frames=Frames(
-            Chosen(frames.inputs, rows),
-            np.searchsorted(left, frames.labels[rows]),
-            tuple(frames.classes[at] for at in left),
-        ),
-        taken=[selection.taken[row] for row in rows],
-        set_aside=dict(sorted((selection.set_aside | aside).items())),
-    )
 
 
 def reasons(found: Mapping[str, Doubt]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -47,6 +47,19 @@ class Selection:
             label: dict(Counter(reason for at, reason in self.set_aside.items() if shown[at].label == label))
             for label in sorted({shown[at].label for at in self.set_aside})
         }
+
+
+def without(selection: Selection, aside: Mapping[int, str]) -> Selection:
+    """`selection` without the rows of its frames that are `aside`, set aside for the reasons there."""
+    frames = selection.frames
+    rows = np.flatnonzero(~np.isin(np.arange(len(frames.labels)), list(aside)))
+    left, labels = np.unique(frames.labels[rows], return_inverse=True)
+    reasons = {selection.taken[row]: reason for row, reason in aside.items()}
+    return Selection(
+        Frames(Chosen(frames.inputs, rows), labels, tuple(frames.classes[at] for at in left)),
+        [selection.taken[row] for row in rows],
+        dict(sorted((selection.set_aside | reasons).items())),
+    )
 
 
 class OnDemand(Sequence[Shown]):

@@ -84,3 +84,17 @@ def predict(models: Models, inputs: Rows) -> np.ndarray:
 def accuracy(models: Models, inputs: Rows, slots: np.ndarray | int) -> float:
     """Share of `inputs` (N, *S) that the solver puts into `slots`, (N,) or the same for all."""
     return float((predict(models, inputs) == slots).mean())
+
+
+def surely_other(probabilities: np.ndarray, labels: np.ndarray, sure: float = np.inf) -> np.ndarray:
+    """The class slot (N,) that each of `labels` (N,) surely should be in its place, by `probabilities` (N, C), or -1.
+
+    Surely: likelier than all others, and no less likely than that is on average where it is the label, or than `sure`
+    where it is nobody's (Northcutt et al., "Confident learning", JAIR 2021).
+    """
+    found = probabilities.argmax(axis=1)
+    bound = np.full(probabilities.shape[1], sure)
+    for slot in np.unique(labels):
+        bound[slot] = probabilities[labels == slot, slot].mean()
+    is_sure = probabilities[np.arange(len(found)), found] >= bound[found]
+    return np.where((found != labels) & is_sure, found, -1)

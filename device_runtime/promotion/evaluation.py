@@ -11,7 +11,7 @@ import numpy as np
 
 from reverie.device_runtime.bundle.canary import read_canary
 from reverie.device_runtime.bundle.manifest import Weights
-from reverie.device_runtime.method.comparison import Comparison, predict
+from reverie.device_runtime.method.comparison import Comparison, predict, surely_other
 from reverie.device_runtime.method.fit import Live
 from reverie.device_runtime.method.models import Models
 from reverie.device_runtime.method.noise import parted
@@ -45,17 +45,8 @@ def evaluate(previous: Models, updated: Models, compared: Comparison) -> Figures
 
 
 def contradicted(probabilities: np.ndarray, labels: np.ndarray) -> int:
-    """How many of `labels` (N,) a solver with `probabilities` (N, C) is sure to be another one of them.
-
-    Sure: it finds the other label most likely, and no less likely than it finds that on average where the label is
-    given (Northcutt et al., "Confident learning", JAIR 2021).
-    """
-    count = 0
-    for slot in np.unique(labels):
-        given = labels == slot
-        sure = probabilities[:, slot] >= probabilities[given, slot].mean()
-        count += int((sure & ~given & (probabilities.argmax(axis=1) == slot)).sum())
-    return count
+    """How many of `labels` (N,) a solver with `probabilities` (N, C) is sure to be another one of them."""
+    return int((surely_other(probabilities, labels) >= 0).sum())
 
 
 def _counts(previous: Models, updated: Models, compared: Comparison, slot: int) -> Counts:
