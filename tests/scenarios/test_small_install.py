@@ -18,7 +18,7 @@ from reverie.device_runtime.engine.installed import OLDEST, ORDINARY, TRAINING
 
 pytest.importorskip("build")
 
-HEADING = "Install what a box needs, in an environment of its own:\n\n```\n"
+COMMANDS = "install what a box needs, in an environment of its own:\n\n```\n(.*?)```"
 NOT_ON_A_BOX = {"torch", "onnx", "onnxscript", "sympy", "h5py", "cerberus", "setuptools"}
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "device_runtime", "export", "tools")
 PYTHONS = [f"python3.{minor}" for minor in range(10, 15)]
@@ -62,7 +62,7 @@ def checkout(repository, tmp_path_factory):
 def box(repository, checkout):
     """The folder of executables of a box that was installed as the guide says, from a checkout."""
     guide = (repository / "docs/guide/box.md").read_text(encoding="utf-8")
-    (commands,) = re.findall(re.escape(HEADING) + "(.*?)```", guide, re.DOTALL)
+    (commands,) = re.findall(COMMANDS, guide, re.DOTALL)
     fetched("bash", "-e", "-c", commands, folder=checkout)
     made = checkout / ".venv-box" / "bin"
     # Python before 3.12 puts setuptools into every environment.
