@@ -144,6 +144,8 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
         after = "-" if row["after"] is None else f"{row['after']:.1%}"
         classes.add_row(Text(row["label"]), str(row["frames"]), str(row["held_out"]), before, after)
     console.print(classes)
+    for says in report.get("not_learnt", {}).values():
+        console.print(f"Left out: {says}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
     console.print(
         f"Kept, as far as generated inputs tell: of those of the classes known before, the updated solver agrees "
         f"with the previous one in {report['agreement']:.1%}."

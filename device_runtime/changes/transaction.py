@@ -1,7 +1,8 @@
 """An update of a home as one transaction: begun once, gone on with after every cut, whole or not there in the end.
 
 `begin` stores the frames, as inputs, and the configuration in the home. From then on the update needs nothing from
-outside: `go_on` runs all that is left of it, whether it was just begun or was cut off, and ends in the same weights.
+outside: `go_on` runs all that is left of it, whether it was just begun or was cut off, and ends in the same weights. If
+labels were not learnt and others were, it runs once more without them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -20,6 +20,8 @@ import numpy as np
 
 from reverie.device_runtime.bundle.contents import read_manifest
 from reverie.device_runtime.changes.ending import collect, end, finish, is_decided
+from reverie.device_runtime.changes.judging import add_judged
+from reverie.device_runtime.changes.update_frames import FRAMES, INPUTS, go_on_without, load_frames, store_frames
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.engine.installed import installed_engine
 from reverie.device_runtime.errors import (
@@ -31,27 +33,22 @@ from reverie.device_runtime.errors import (
     TrainingError,
     UpdateError,
 )
-from reverie.device_runtime.home import disk, pictures, store
+from reverie.device_runtime.home import disk, store
 from reverie.device_runtime.home.audit import Entry
 from reverie.device_runtime.home.checkpoints import Checkpoints
 from reverie.device_runtime.home.journal import FILE, Journal, Update
 from reverie.device_runtime.home.layout import UPDATE, locked, open_home
-from reverie.device_runtime.home.store import KEEP, Generation, Judgement
+from reverie.device_runtime.home.store import KEEP, Generation
 from reverie.device_runtime.method.labelled import Frames, extend_classes
-from reverie.device_runtime.method.models import Models, require_trainable
+from reverie.device_runtime.method.models import require_trainable
 from reverie.device_runtime.method.monitor import Listener, Monitor, StageRecord
-from reverie.device_runtime.method.rows import Rows, in_chunks
-from reverie.device_runtime.method.update import Updated, run_update
+from reverie.device_runtime.method.rows import in_chunks
+from reverie.device_runtime.method.update import run_update
 from reverie.device_runtime.promotion.decision import decide
 from reverie.device_runtime.promotion.evaluation import evaluate
-from reverie.device_runtime.promotion.fresh_process import wrong_answers
-from reverie.device_runtime.serving import probation
-from reverie.device_runtime.serving.probation import Standing
 
 ATTEMPTS = 3
 """Failed attempts at the same point after which an update is given up, so that a box never loops."""
-INPUTS = "inputs"
-"""What the inputs are kept as, beside the checkpoint of the stage "frames", which has all else of the frames."""
 RESERVE = "reserved"
 REPORT_BYTES = 1 << 20
 """Room for the report and the record of a generation."""
@@ -108,11 +105,7 @@ def begin(
         with disk.storage_errors(home):
             disk.make_folder(home / UPDATE)
             disk.sync_folder(home)
-        checkpoints = Checkpoints(home / UPDATE, journal)
-        checkpoints.save_rows(INPUTS, frames.inputs)
-        arrays = {"shape": np.array(frames.inputs.shape), "labels": frames.labels, "classes": np.array(frames.classes)}
-        arrays["set_aside"] = np.array(json.dumps(set_aside or {}))
-        checkpoints.save("frames", 0, arrays | reading.to_state(spent=reading.seconds))
+        store_frames(Checkpoints(home / UPDATE, journal), frames, reading, set_aside)
         name = store.next_generation(home)
         journal.begin(parent.name, name, fingerprint, config.to_json(), _version(), leaving, aside_before)
     except (StorageError, HomeError):
@@ -138,7 +131,10 @@ def go_on(
     config = _open(home, journal, update)
     checkpoints = Checkpoints(home / UPDATE, journal)
     monitor = Monitor(listener, config.max_minutes, checkpoints, save_seconds)
-    frames, set_aside = _stored_frames(home, journal, checkpoints, monitor)
+    frames = load_frames(checkpoints, monitor)
+    if frames is None:
+        raise _give_up(home, journal, "its stored frames are damaged")
+    monitor.take_off(frames.seconds)
     parent = store.read_generation(home)
     reserved = home / UPDATE / RESERVE
     with disk.storage_errors(home):
@@ -146,16 +142,26 @@ def go_on(
     journal.attempt()
     try:
         models = store.load_models(home, parent)
-        updated = run_update(models, frames, config, monitor)
-        with disk.storage_errors(home):
-            disk.remove(reserved)
-        _add_judged(home, parent, models, updated, config, keep, set_aside)
+        updated = run_update(models, frames.learnt, config, monitor)
+        decision = decide(evaluate(models, updated.models, updated.compared), config.promotion)
+        new = set(frames.learnt.classes) - set(models.classes)
+        left_out = {} if monitor.is_past_half() else decision.to_leave_out(new)
+        if left_out:
+            go_on_without(journal, checkpoints, left_out, monitor.elapsed, _version())
+        else:
+            with disk.storage_errors(home):
+                disk.remove(reserved)
+            on_probation = config.promotion.probation
+            add_judged(home, parent, models, updated, decision, on_probation, keep, frames.told())
     except (TrainingError, FramesError) as error:
         end(home, journal, "failed", str(error))
         raise
     except KeyboardInterrupt:
         journal.take_back_attempt()
         raise
+    if left_out:
+        del models, updated  # which would stay in memory
+        return go_on(home, journal, listener, save_seconds, keep)
     return finish(home, journal, update, keep)
 
 
@@ -206,71 +212,16 @@ def _open(home: Path, journal: Journal, update: Update) -> UpdateConfig:
     if update.attempts >= ATTEMPTS:
         raise _give_up(home, journal, f"it failed {update.attempts} times {where}")
     if update.version != _version():
-        journal.begin_anew(_version(), kept=("frames", INPUTS))  # another version may save and compute other states
+        journal.begin_anew(_version(), kept=(FRAMES, INPUTS))  # another version may save and compute other states
     try:
         return UpdateConfig.from_json(update.config)
     except (ValueError, TypeError):
         raise _give_up(home, journal, "another version of Reverie began it") from None
 
 
-def _stored_frames(
-    home: Path, journal: Journal, checkpoints: Checkpoints, monitor: Monitor
-) -> tuple[Frames, dict[str, Any]]:
-    """The frames that `begin` stored, and what was set aside then. Raises UpdateError."""
-    inputs: Rows | None = None
-    with monitor.stage("frames"):
-        stored = monitor.resume()
-        if stored is not None and "inputs" in stored:  # of an update that an older version began
-            inputs = stored["inputs"]
-        elif stored is not None:
-            inputs = checkpoints.load_rows(INPUTS, tuple(stored["shape"].tolist()))
-    if stored is None or inputs is None:
-        raise _give_up(home, journal, "its stored frames are damaged")
-    set_aside = json.loads(str(stored["set_aside"])) if "set_aside" in stored else {}
-    return Frames(inputs, stored["labels"], tuple(stored["classes"].tolist())), set_aside
-
-
 def _give_up(home: Path, journal: Journal, reason: str) -> UpdateError:
     end(home, journal, "given up", reason)
     return UpdateError(f"the update of {home} is given up because {reason}; what was in service stays in service")
-
-
-def _add_judged(
-    home: Path,
-    parent: Generation,
-    previous: Models,
-    updated: Updated,
-    config: UpdateConfig,
-    keep: int,
-    set_aside: Mapping[str, Any],
-) -> None:
-    """Write what the update made, and let it serve if it is fit to; with the previous generator if that alone is not.
-
-    Raises EngineError, StorageError.
-    """
-    decision = decide(evaluate(previous, updated.models, updated.compared), config.promotion)
-    models = updated.models
-    if decision.promoted and not decision.generator_promoted:
-        learnt = previous.with_classes(models.classes).learnt
-        models = models.with_generative(previous.generator, previous.discriminator, learnt)
-    synthesised = [models.classes[slot] for slot in np.unique(updated.references)]
-    report = updated.report.to_json() | {"set_aside": set_aside, "synthesised": synthesised}
-
-    def judge(generation: Generation) -> Judgement:
-        judged = decision.with_answers(wrong_answers(home, generation, models))
-        if judged.promoted:
-            probation.begin(home, Standing(generation.name, parent.name, config.promotion.probation, keep))
-        return Judgement(judged.promoted, report | {"promotion": judged.to_json()})
-
-    store.add_generation(home, parent, models, judge, _pictures(updated))
-
-
-def _pictures(updated: Updated) -> dict[str, bytes]:
-    """Of the synthesised inputs, where they are pictures."""
-    if updated.models.manifest.backbone is not None or not len(updated.synthesised):
-        return {}
-    how = updated.models.manifest.preprocessing
-    return {pictures.SYNTHESISED: pictures.picture_of_inputs(updated.synthesised, updated.references, how)}
 
 
 def _generation_bytes(generation: Generation) -> int:

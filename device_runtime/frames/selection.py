@@ -53,10 +53,9 @@ def without(selection: Selection, aside: Mapping[int, str]) -> Selection:
     """`selection` without the rows of its frames that are `aside`, set aside for the reasons there."""
     frames = selection.frames
     rows = np.flatnonzero(~np.isin(np.arange(len(frames.labels)), list(aside)))
-    left, labels = np.unique(frames.labels[rows], return_inverse=True)
     reasons = {selection.taken[row]: reason for row, reason in aside.items()}
     return Selection(
-        Frames(Chosen(frames.inputs, rows), labels, tuple(frames.classes[at] for at in left)),
+        frames.chosen(rows),
         [selection.taken[row] for row in rows],
         dict(sorted((selection.set_aside | reasons).items())),
     )

@@ -234,9 +234,20 @@ class Journal:
         if self.checkpoint_files():
             self._change("DELETE FROM checkpoints")
 
-    def begin_anew(self, version: str, kept: tuple[str, ...]) -> None:
-        """All stages begin anew, in `version` of Reverie; the checkpoints `kept` stay."""
+    def begin_anew(self, version: str, kept: tuple[str, ...], left_out: Iterable[str] = ()) -> None:
+        """All stages begin anew, in `version` of Reverie; the checkpoints `kept` stay.
+
+        Stored frames of the labels `left_out` stay, too, when the result is in service.
+        """
         with self._transaction():
+            update = self.in_progress()
+            if update is not None and (left_out := list(left_out)):
+                self._note("update begun anew", generation=update.generation, message=f"without {', '.join(left_out)}")
+            self._db.executemany(
+                "UPDATE frames SET generation = NULL WHERE reason IS NULL AND label = (SELECT id FROM labels WHERE "
+                "label = ?) AND generation = (SELECT generation FROM updates WHERE outcome IS NULL)",
+                [(label,) for label in left_out],
+            )
             stages = self._db.execute("SELECT stage FROM checkpoints").fetchall()
             gone = [(stage,) for (stage,) in stages if stage not in kept]
             self._db.executemany("DELETE FROM checkpoints WHERE stage = ?", gone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,16 @@ class Frames(NamedTuple):
     inputs: Rows
     labels: np.ndarray
     classes: tuple[str, ...]
+
+    def chosen(self, rows: np.ndarray) -> Frames:
+        """Those with the numbers `rows`, not read yet; a label that has none is no class any more."""
+        left, labels = np.unique(self.labels[rows], return_inverse=True)
+        return Frames(Chosen(self.inputs, rows), labels, tuple(self.classes[at] for at in left))
+
+    def without(self, labels: Collection[str]) -> Frames:
+        """All but those of `labels`."""
+        gone = [at for at, label in enumerate(self.classes) if label in labels]
+        return self.chosen(np.flatnonzero(~np.isin(self.labels, gone))) if gone else self
 
 
 def label_files(folder: Path, min_images: int) -> list[tuple[str, list[str]]]:

@@ -149,6 +149,20 @@ class Monitor:
         until = self._share_before(self.now) + STAGES[self.now]
         return time.monotonic() - self._started > until * self._limit
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the update began, or began anew."""
+        return time.monotonic() - self._started
+
+    def is_past_half(self) -> bool:
+        """Whether more than half of the time limit is used up."""
+        return self._limit is not None and 2 * self.elapsed > self._limit
+
+    def take_off(self, seconds: float) -> None:
+        """`seconds` of the time limit went before the update began anew."""
+        if self._limit is not None:
+            self._limit -= seconds
+
     @staticmethod
     def _share_before(stage: str) -> float:
         names = list(STAGES)

@@ -11,11 +11,14 @@ The generator is judged on its own. If it alone fails, the updated solver serves
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from reverie.device_runtime.config import PromotionConfig
 from reverie.device_runtime.promotion.evidence import PROVABLE, can_only_win_few, exceeds, falls_short
+
+ON_ALL = "held-out accuracy"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Figures:
     """By known class: the provider's own examples; empty where the bundle has none."""
     milliseconds: tuple[float, float]
     """One prediction of the previous and of the updated solver, one as undisturbed as the other."""
+    each_left_out: bool
+    """Whether the held-out frames are those that were learnt, each judged by what the others gave."""
     generator: GeneratorFigures | None
     """None where class statistics or Gaussians generate: they are sums, and go with the solver."""
 
@@ -82,6 +87,8 @@ class Check:
     bound: float | str
     passed: bool
     says: str
+    label: str = ""
+    """The label of this update that it is about, where it is about one."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,20 @@ class Decision:
     def reasons(self) -> tuple[str, ...]:
         """Why the solver does not serve."""
         return tuple(check.says for check in self.solver if not check.passed)
+
+    @property
+    def not_learnt(self) -> dict[str, str]:
+        """Label of this update → why it was not learnt."""
+        failed = [check for check in self.solver if check.label and not check.passed]
+        return {check.label: check.says for check in reversed(failed)}
+
+    def to_leave_out(self, new: Collection[str]) -> dict[str, str]:
+        """The labels without which the others may serve: those not learnt, if they alone are what is wrong.
+
+        None where no label that is `new` would be left.
+        """
+        wrong = [check for check in self.solver if not check.passed and not check.label and check.name != ON_ALL]
+        return {} if wrong or not set(new) - self.not_learnt.keys() else self.not_learnt
 
     def with_answers(self, wrong: str) -> Decision:
         """With what became of loading it from its files in a process of its own: "", or what went wrong."""
@@ -158,7 +179,7 @@ def _held_out(figures: Figures, config: PromotionConfig) -> list[Check]:
     mean = sum(c.after / c.of for c in counts) / len(counts)
     learnt = not falls_short(round(mean * of), of, config.floor)
     checks = [
-        Check("held-out accuracy", mean, config.floor, learnt,
+        Check(ON_ALL, mean, config.floor, learnt,
               f"it is right on {mean:.0%} of held-out frames, not {config.floor:.0%}"),
         _gain(figures, config.gain),
         *_recognised(figures, config.floor),
@@ -166,13 +187,13 @@ def _held_out(figures: Figures, config: PromotionConfig) -> list[Check]:
     for c in counts:
         passed = not falls_short(c.after, c.of, config.floor / 2)
         says = f"it is right on {c.after} of {c.of} held-out frames of {c.label}"
-        checks.append(Check(f"held-out accuracy of {c.label}", c.after / c.of, config.floor / 2, passed, says))
+        checks.append(Check(f"held-out accuracy of {c.label}", c.after / c.of, config.floor / 2, passed, says, c.label))
     for c, unseen in zip(figures.held_out, figures.unseen, strict=True):
         if c.of:
             says = (
                 f"all held-out frames of {c.label} are copies of frames it learnt, so nothing shows that it knows more"
             )
-            checks.append(Check(f"frames of {c.label} that differ", unseen, 1, unseen > 0, says))
+            checks.append(Check(f"frames of {c.label} that differ", unseen, 1, unseen > 0, says, c.label))
     sure = not exceeds(figures.contradicted, of, config.label_noise)
     share = figures.contradicted / of
     checks.append(
@@ -211,12 +232,13 @@ def _recognised(figures: Figures, floor: float) -> list[Check]:
         seen = held_out.get(own.label, Counts(own.label, 0, 0, 0))
         few = seen.after >= floor * seen.of and own.after >= floor * own.of  # which chance alone may explain
         passed = few or exceeds(seen.after, seen.of, chance)
-        says = (
-            f"{own.label} was not learnt: it recognises {seen.after} of {seen.of} held-out frames and {own.after} of "
-            f"{own.of} that it learnt; show more of it, {2 * (seen.of + own.of)} or so"
-        )
+        recognised = f"{seen.after} of {seen.of} held-out frames and {own.after} of {own.of} that it learnt"
+        if figures.each_left_out:
+            recognised = f"{seen.after} of {seen.of} frames, each judged by the others"
+        frames = own.of if figures.each_left_out else own.of + seen.of
+        says = f"{own.label} was not learnt: it recognises {recognised}; show more of it, {2 * frames} or so"
         share = seen.after / seen.of if seen.of else "nothing held out"
-        checks.append(Check(f"{own.label} is recognised", share, chance, passed or floor == 0, says))
+        checks.append(Check(f"{own.label} is recognised", share, chance, passed or floor == 0, says, own.label))
     return checks
 
 

@@ -40,6 +40,7 @@ def evaluate(previous: Models, updated: Models, compared: Comparison) -> Figures
         if canary is None
         else _by_class(previous, canary.labels, predict(previous, canary.inputs), predict(updated, canary.inputs)),
         milliseconds=_milliseconds(previous, updated),
+        each_left_out=compared.each_left_out,
         generator=_generator_figures(previous, updated, compared) if updated.manifest.has_generator else None,
     )
 

@@ -42,7 +42,8 @@ def page(shown: Shown) -> str:
     title = f"Generation {shown.generation.name} of {shown.manifest.name}"
     sections = [_head(shown, title)]
     if shown.report:
-        sections += [_learnt(shown.report), _losses(shown.report), _decision(shown.report), _set_aside(shown.report)]
+        sections += [_learnt(shown.report), _losses(shown.report), _decision(shown.report)]
+        sections += [_left_out(shown.report), _set_aside(shown.report)]
     sections.insert(2, _pictures(shown))
     if shown.report:
         sections += [_cost(shown.report), _settings(shown.report)]
@@ -135,6 +136,11 @@ def _checks(checks: list[dict[str, Any]]) -> str:
     )
     head = "<tr><th>check</th><th>measured</th><th>bound</th><th></th></tr>"
     return f'<div class="scroll"><table>{head}{rows}</table></div>'
+
+
+def _left_out(report: dict[str, Any]) -> str:
+    rows = list(report.get("not_learnt", {}).items())
+    return "<h2>Labels left out</h2>" + table(("label", "why"), rows) if rows else ""
 
 
 def _set_aside(report: dict[str, Any]) -> str:

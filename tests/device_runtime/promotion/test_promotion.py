@@ -23,6 +23,7 @@ GOOD = Figures(
     generated=(Counts("shoe", 300, 300, 297), Counts("hat", 300, 300, 290)),
     canary=(Counts("shoe", 40, 38, 37), Counts("hat", 40, 36, 36)),
     milliseconds=(1.0, 1.1),
+    each_left_out=False,
     generator=GeneratorFigures(
         finite=True,
         known=(Counts("shoe", 100, 99, 98), Counts("hat", 100, 97, 99)),
@@ -67,6 +68,23 @@ def test_each_requirement_refuses_alone_and_says_why_in_one_line(name):
     assert reason
     assert "\n" not in reason
     assert not decision.promoted
+
+
+PENS_MISSING = (Counts("cup", 12, 0, 10), Counts("pen", 12, 0, 3))
+
+
+def test_labels_that_were_not_learnt_are_left_out_where_they_alone_are_wrong():
+    decision = decide(replace(GOOD, held_out=PENS_MISSING), DEFAULT)
+    assert list(decision.to_leave_out({"cup", "pen"})) == ["pen"]
+    assert "pen was not learnt" in decision.not_learnt["pen"]
+    assert not decision.to_leave_out({"pen"})
+    assert not decide(GOOD, DEFAULT).to_leave_out({"cup", "pen"})
+
+
+@pytest.mark.parametrize("name", ["agreement", "labels contradicted", "finite weights", "canary accuracy"])
+def test_no_label_is_left_out_where_more_is_wrong(name):
+    figures = replace(replace(GOOD, held_out=PENS_MISSING), **REFUSED[name])
+    assert not decide(figures, DEFAULT).to_leave_out({"cup", "pen"})
 
 
 def test_a_known_class_that_vanishes_from_its_own_frames_has_collapsed():
