@@ -64,11 +64,13 @@ def export_bundle(
     progress: Callable[[str], None],
     key: Path | None = None,
     training_artifacts: Path | None = None,
+    rehearse: Callable[[Path, Manifest], Manifest] | None = None,
 ) -> Manifest:
     """Write the bundle `output`, a folder or a .zip, which must not exist; the private `key` signs it.
 
     `training_artifacts` is a folder that must not exist either: it becomes what onnxruntime's own API for training
-    reads, which no box needs. Raises ExportError, SignatureError and leaves nothing behind.
+    reads, which no box needs. `rehearse` plays updates with the bundle in a folder, and gives the manifest that it
+    then has. Raises ExportError, SignatureError and leaves nothing behind.
     """
     require_new(output)
     if key is not None:
@@ -81,6 +83,8 @@ def export_bundle(
             training_api.require_builder()
             beside = stack.enter_context(new_folder(training_artifacts, Path.rename))
         manifest = _Exporter(networks, work, progress, beside).write()
+        if rehearse is not None:
+            manifest = rehearse(work, manifest)
         text = manifest.to_json().encode()
         parse_manifest(text, output)
         (work / MANIFEST).write_bytes(text)

@@ -175,7 +175,7 @@ def few_steps(monkeypatch):
 @pytest.fixture
 def anything_serves(monkeypatch):
     """Let updates serve that had no time to learn."""
-    monkeypatch.setattr(transaction, "decide", lambda figures, _: decision.decide(figures, LENIENT))
+    monkeypatch.setattr(transaction, "decide", lambda figures, *_: decision.decide(figures, LENIENT))
 
 
 @pytest.fixture(scope="session")

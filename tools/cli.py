@@ -17,6 +17,7 @@ from reverie.device_runtime.redaction import redact
 VERBS = {
     "pretrain": "workstation: train a reference solver and GAN from a folder of class-named folders",
     "export": "workstation: torch solver, generator and discriminator to a bundle",
+    "rehearse": "workstation: play updates with held-out images, and teach a bundle what they showed",
     "keygen": "workstation: a pair of keys that signs bundles",
     "sign": "workstation: sign a bundle that was exported without a key",
     "inspect": "what a bundle holds",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from reverie.device_runtime.bundle.manifest import Manifest
     from reverie.device_runtime.bundle.preprocess import Preprocessing
+    from reverie.device_runtime.bundle.rehearsal import Rehearsal
     from reverie.device_runtime.method.monitor import Listener, Progress
 
 
@@ -69,6 +70,23 @@ def describe_canary(manifest: Manifest) -> str:
     """One line on a bundle's canary images."""
     record = manifest.files.get("canary.npz")
     return f"canary: {record.size / 1e3:.0f} kB of images to test updates on" if record else "canary: none"
+
+
+def describe_rehearsal(rehearsal: Rehearsal | None) -> list[str]:
+    """What was rehearsed with a bundle and what it taught, a line each."""
+    if rehearsal is None:
+        return ["rehearsal: none, so the cautious defaults stand: reverie rehearse plays one with held-out images"]
+    harmful = max((bound.harmful for bound in rehearsal.bounds.values()), default=0)
+    lines = [f"rehearsal: {rehearsal.updates} updates with {rehearsal.images:,} held-out images, {harmful} did harm"]
+    for name, bound in rehearsal.bounds.items():
+        told = f"tells {bound.told} of {bound.harmful} harmful updates, " if bound.harmful else ""
+        lines.append(f"  {name} of {bound.least:.1%} or more: {told}refuses {bound.refused} of {bound.harmless} others")
+    for what, gain in rehearsal.gains.items():
+        lines.append(f"  {what}: {f'{gain:+.2f} points of all classes' if gain else 'no difference beyond chance'}")
+    if rehearsal.gains:
+        runs = "runs" if rehearsal.synthesis else "is left out"
+        lines.append(f"  so the synthesis {runs}, and stage 2 learns at {rehearsal.learning_rate:g} of the usual rate")
+    return lines
 
 
 def describe_preprocessing(how: Preprocessing) -> str:

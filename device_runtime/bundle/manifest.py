@@ -20,6 +20,7 @@ import numpy as np
 from reverie.device_runtime.bundle.gaussians import Gaussians
 from reverie.device_runtime.bundle.hidden import Hidden
 from reverie.device_runtime.bundle.preprocess import Preprocessing
+from reverie.device_runtime.bundle.rehearsal import Rehearsal
 
 FORMAT = 2
 """Of a new bundle: its training graphs give gradients as outputs."""
@@ -201,6 +202,8 @@ class Manifest:
     """None: no statistics of the classes stand beside the generator."""
     gaussians: Gaussians | None = None
     """None: no Gaussians of the classes take the place of generator and discriminator."""
+    rehearsal: Rehearsal | None = None
+    """None: none was played, and the cautious defaults stand."""
     training: dict[str, Any] = field(default_factory=dict)
     """What trains of the solver: rule, parameters, of how many, and the share of its compute.
 

@@ -35,6 +35,7 @@ from reverie.device_runtime.bundle.manifest import (
 )
 from reverie.device_runtime.bundle.onnx_check import MAX_BYTES
 from reverie.device_runtime.bundle.preprocess import Preprocessing
+from reverie.device_runtime.bundle.rehearsal import Rehearsal
 from reverie.device_runtime.errors import BundleError
 
 
@@ -72,6 +73,7 @@ def read_json(text: str, where: Path) -> Manifest:
         fields["statistics"] = Statistics.from_json(values["statistics"]) if values.get("statistics") else None
         fields["hidden"] = Hidden.from_json(values["hidden"]) if values.get("hidden") else None
         fields["gaussians"] = Gaussians.from_json(values["gaussians"]) if values.get("gaussians") else None
+        fields["rehearsal"] = Rehearsal.from_json(values["rehearsal"]) if values.get("rehearsal") else None
         fields["files"] = {path: FileRecord(**record) for path, record in values["files"].items()}
         fields["tensors"] = {
             model: {

@@ -143,7 +143,8 @@ def go_on(
     try:
         models = store.load_models(home, parent)
         updated = run_update(models, frames.learnt, config, monitor)
-        decision = decide(evaluate(models, updated.models, updated.compared), config.promotion)
+        figures = evaluate(models, updated.models, updated.compared)
+        decision = decide(figures, config.promotion, models.manifest.rehearsal)
         new = set(frames.learnt.classes) - set(models.classes)
         left_out = {} if monitor.is_past_half() else decision.to_leave_out(new)
         if left_out:

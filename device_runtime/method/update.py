@@ -19,10 +19,12 @@ Nothing here touches the disk: `transaction.go_on` keeps the states of the stage
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from reverie.device_runtime.bundle.rehearsal import Rehearsal
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.method import drift, few_frames, fit, generative, synthesis
 from reverie.device_runtime.method.comparison import Comparison, compare
@@ -46,6 +48,7 @@ class Updated(NamedTuple):
 
 def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor: Monitor) -> Updated:
     """Learn `frames` with all six stages. Raises FramesError before any work, TrainingError where a loss is NaN."""
+    config = as_rehearsed(config, pretrained.manifest.rehearsal)
     classes = extend_classes(pretrained.classes, frames.classes, pretrained.manifest.slots)
     solves = is_solved(pretrained, config)
     live, held_out = split(frames, classes, 0.0 if solves else config.holdout, config.seed)
@@ -105,6 +108,17 @@ def run_update(pretrained: Models, frames: Frames, config: UpdateConfig, monitor
     compared = compare(pretrained, updated, live, held_out, config, left_out)
     report = make_report(pretrained, updated, compared, config, monitor)
     return Updated(updated, compared, report, synthesised, references)
+
+
+def as_rehearsed(config: UpdateConfig, rehearsal: Rehearsal | None) -> UpdateConfig:
+    """`config` with what a rehearsal chose for this bundle, where it asks for nothing else than the default."""
+    default = UpdateConfig()
+    if rehearsal is not None and not rehearsal.synthesis and config.synthesis == default.synthesis:
+        config = replace(config, synthesis=replace(config.synthesis, count=0))
+    if rehearsal is not None and config.fine_tune == default.fine_tune:
+        rate = rehearsal.learning_rate * config.fine_tune.learning_rate
+        config = replace(config, fine_tune=replace(config.fine_tune, learning_rate=rate))
+    return config
 
 
 def is_solved(models: Models, config: UpdateConfig) -> bool:

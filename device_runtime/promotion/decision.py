@@ -15,67 +15,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from reverie.device_runtime.bundle.rehearsal import Rehearsal
 from reverie.device_runtime.config import PromotionConfig
 from reverie.device_runtime.promotion.evidence import PROVABLE, can_only_win_few, exceeds, falls_short
+from reverie.device_runtime.promotion.figures import Counts, Figures
+from reverie.device_runtime.promotion.kept import kept, passes, untold
 
 ON_ALL = "held-out accuracy"
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Inputs of one class, and how many of them are right: under the previous solver and under the updated one.
-
-    What is right of a generated input is what the previous solver says.
-    """
-
-    label: str
-    of: int
-    before: int
-    after: int
-    lost: int = 0
-    """Of those that were right before, how many are wrong after."""
-
-    @property
-    def won(self) -> int:
-        """Of those that were wrong before, how many are right after."""
-        return self.after - self.before + self.lost
-
-
-@dataclass(frozen=True)
-class GeneratorFigures:
-    """The generator before and after, both as the updated solver sees them."""
-
-    finite: bool
-    known: tuple[Counts, ...]
-    """By known class: inputs generated for it, and how many are of it."""
-    new: tuple[Counts, ...]
-    """The same of new classes, which the previous generator does not show."""
-
-
-@dataclass(frozen=True)
-class Figures:
-    """All that was measured of an update but whether it answers from its written files."""
-
-    finite: bool
-    """Whether all weights of the updated solver are."""
-    held_out: tuple[Counts, ...]
-    """By label of this update; `before` is 0 for new ones."""
-    learnt: tuple[Counts, ...]
-    """By new label: the frames that were learnt."""
-    unseen: tuple[int, ...]
-    """Of the held-out frames of each label, those that are no copies of frames that were learnt."""
-    contradicted: int
-    """Held-out frames for which the updated solver is sure of another label of this update."""
-    generated: tuple[Counts, ...]
-    """By known class: inputs of the previous generator."""
-    canary: tuple[Counts, ...]
-    """By known class: the provider's own examples; empty where the bundle has none."""
-    milliseconds: tuple[float, float]
-    """One prediction of the previous and of the updated solver, one as undisturbed as the other."""
-    each_left_out: bool
-    """Whether the held-out frames are those that were learnt, each judged by what the others gave."""
-    generator: GeneratorFigures | None
-    """None where class statistics or Gaussians generate: they are sums, and go with the solver."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +45,8 @@ class Decision:
     generator: tuple[Check, ...]
     without_replay: tuple[str, ...] = ()
     """New classes that the generator hardly shows: nothing but their own frames keeps them in the next update."""
+    unknown: str = ""
+    """What the measures of known classes are worth, where that is little or nobody rehearsed it."""
 
     @property
     def promoted(self) -> bool:
@@ -140,6 +88,7 @@ class Decision:
             "promoted": self.promoted,
             "reasons": list(self.reasons),
             "checks": [dataclasses.asdict(check) for check in self.solver],
+            "unknown": self.unknown,
             "generator": {
                 "promoted": self.generator_promoted,
                 "checks": [dataclasses.asdict(check) for check in self.generator],
@@ -148,23 +97,25 @@ class Decision:
         }
 
 
-def decide(figures: Figures, config: PromotionConfig) -> Decision:
-    """Hold what was measured to `config`."""
+def decide(figures: Figures, config: PromotionConfig, rehearsal: Rehearsal | None = None) -> Decision:
+    """Hold what was measured to `config`, and to the bounds that a `rehearsal` of the bundle found."""
     solver = [
         Check("finite weights", str(figures.finite), "True", figures.finite, "its weights are not all numbers"),
         *_held_out(figures, config),
         *_kept(figures, config),
+        *_as_rehearsed(figures, config, rehearsal),
         _latency(*figures.milliseconds, config),
     ]
     generator = figures.generator
+    unknown = _unknown(figures, rehearsal)
     if generator is None:
-        return Decision(tuple(solver), ())
+        return Decision(tuple(solver), (), unknown=unknown)
     checks = [
         Check("finite weights", str(generator.finite), "True", generator.finite, "it makes inputs that are no numbers"),
         _not_down("class agreement", generator.known, config.agreement_drop, "inputs generated for known classes"),
         *_not_collapsed("class coverage", generator.known, config.collapse, "generated"),
     ]
-    decision = Decision(tuple(solver), tuple(checks))
+    decision = Decision(tuple(solver), tuple(checks), unknown=unknown)
     shown = [c.label for c in generator.new if not falls_short(c.after, c.of, config.collapse)]
     missing = tuple(c.label for c in generator.new if c.label not in shown or not decision.generator_promoted)
     return dataclasses.replace(decision, without_replay=missing)
@@ -254,6 +205,36 @@ def _kept(figures: Figures, config: PromotionConfig) -> list[Check]:
         ),
         *_not_collapsed("canary images", figures.canary, config.collapse, "canary"),
     ]
+
+
+def _as_rehearsed(figures: Figures, config: PromotionConfig, rehearsal: Rehearsal | None) -> list[Check]:
+    """What a rehearsal bounds; and whether anything tells of each known class, as a measure that cannot says no yes."""
+    missing = untold(figures)
+    says = (
+        f"nothing tells whether {', '.join(missing)} is kept, as the generator does not make it: show frames of it "
+        "too, or install a bundle with canary images"
+    )
+    checks = [Check("known classes that nothing tells of", len(missing), 0, not missing or config.collapse == 0, says)]
+    bounds = {} if rehearsal is None else rehearsal.bounds
+    for name, measured in kept(figures).items():
+        if name in bounds:
+            least = bounds[name].least
+            says = (
+                f"of what was right of {measured.label or 'known classes'}, {measured.share:.0%} still is ({name}): in "
+                f"rehearsals no update without harm had less than {least:.0%}"
+            )
+            checks.append(Check(f"{name}, rehearsed", measured.share, least, passes(measured, least), says))
+    return checks
+
+
+def _unknown(figures: Figures, rehearsal: Rehearsal | None) -> str:
+    if rehearsal is None:
+        return "no rehearsal tells what the measures of known classes are worth"
+    bounds = [rehearsal.bounds[name] for name in kept(figures) if name in rehearsal.bounds]
+    if any(bound.tells for bound in bounds) or not any(bound.harmful for bound in bounds):
+        return ""
+    best = max(bounds, key=lambda bound: bound.told)
+    return f"the measures of known classes told {best.told} of {best.harmful} harmful updates in rehearsals"
 
 
 def _not_down(name: str, counts: tuple[Counts, ...], drop: float, what: str) -> Check:

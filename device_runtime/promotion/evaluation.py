@@ -18,7 +18,7 @@ from reverie.device_runtime.method.noise import parted
 from reverie.device_runtime.method.randomness import rng_for
 from reverie.device_runtime.method.replay import generate
 from reverie.device_runtime.method.rows import Rows, in_chunks
-from reverie.device_runtime.promotion.decision import Counts, Figures, GeneratorFigures
+from reverie.device_runtime.promotion.figures import Counts, Figures, GeneratorFigures
 
 TIMED = 30
 """Most predictions timed of each solver."""

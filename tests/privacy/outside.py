@@ -15,7 +15,7 @@ lenient = PromotionConfig(
     floor=0, gain=-1, label_noise=1, agreement_drop=1, canary_drop=1, collapse=0, latency_ratio=1e9
 )
 decide = decision.decide
-transaction.decide = lambda figures, _: decide(figures, lenient)
+transaction.decide = lambda figures, *_: decide(figures, lenient)
 """
 """At the start of a script: updates serve that had no time to learn."""
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from reverie.tools.doubts import doubts
 from reverie.tools.options import comma_separated, dimensions, preprocessing_options
+
+if TYPE_CHECKING:
+    from reverie.device_runtime.bundle.manifest import Manifest
 
 
 @click.command("export")
@@ -53,6 +56,11 @@ from reverie.tools.options import comma_separated, dimensions, preprocessing_opt
     "refused by the box.",
 )
 @click.option(
+    "--rehearse",
+    type=click.Path(path_type=Path),
+    help="Class-named folders of images that pretraining has not seen: play updates with them, see reverie rehearse.",
+)
+@click.option(
     "--training-artifacts",
     type=click.Path(path_type=Path),
     help="Folder to write what onnxruntime's own API for training reads, for those who train with it; no box needs it.",
@@ -70,6 +78,7 @@ def command(
     classes: tuple[str, ...],
     input_shape: tuple[int, ...] | None,
     canary: Path | None,
+    rehearse: Path | None,
     training_artifacts: Path | None,
     stated: dict[str, Any],
     compare: tuple[str, Path] | None,
@@ -94,7 +103,12 @@ def command(
     networks = load_networks(described, name or output.name.removesuffix(".zip"), spare_classes, train, batchnorm)
     networks = replace(networks, family=family or networks.name, canary=canary)
     manifest = export_bundle(
-        networks, output, lambda what: click.echo(f"exporting {what}"), key, training_artifacts=training_artifacts
+        networks,
+        output,
+        lambda what: click.echo(f"exporting {what}"),
+        key,
+        training_artifacts=training_artifacts,
+        rehearse=None if rehearse is None else lambda folder, made: _rehearsed(folder, made, rehearse),
     )
     for what, figures in networks.compared.items():
         click.echo(f"{what} in onnxruntime agrees with torch, relative difference {figures['relative']:.1e}")
@@ -102,3 +116,13 @@ def command(
         click.echo(doubt)
     written = [figures["relative"] for what, figures in manifest.parity.items() if what not in networks.compared]
     click.echo(f"{output}: {len(written)} artifacts agree with torch, largest relative difference {max(written):.1e}")
+
+
+def _rehearsed(folder: Path, manifest: Manifest, images: Path) -> Manifest:
+    from reverie.tools.display import describe_rehearsal
+    from reverie.tools.rehearsal.rehearse import rehearse
+
+    found = rehearse(folder, manifest, images, told=lambda what: click.echo(f"rehearsing {what}"))
+    for line in describe_rehearsal(found):
+        click.echo(line)
+    return replace(manifest, rehearsal=found)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reverie.device_runtime.bundle.manifest import GAUSSIANS, STATISTICS, Manifest
-from reverie.tools.display import describe_backbone, describe_canary, describe_preprocessing
+from reverie.tools.display import describe_backbone, describe_canary, describe_preprocessing, describe_rehearsal
 from reverie.tools.doubts import doubts
 from reverie.tools.options import json_option
 
@@ -44,6 +44,8 @@ def command(bundle: Path, as_json: bool) -> None:
     if manifest.backbone is not None:
         console.print(describe_backbone(manifest), markup=False)
     console.print(describe_canary(manifest))
+    for line in describe_rehearsal(manifest.rehearsal):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     models = Table("model", "parameters")
     for name, tensors in manifest.tensors.items():
         count = 0

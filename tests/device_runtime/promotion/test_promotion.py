@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reverie.device_runtime.config import PromotionConfig
-from reverie.device_runtime.promotion.decision import Counts, Figures, GeneratorFigures, decide
+from reverie.device_runtime.promotion.decision import decide
 from reverie.device_runtime.promotion.evidence import at_most, exceeds
+from reverie.device_runtime.promotion.figures import Counts, Figures, GeneratorFigures
 
 LEARNT = (Counts("cup", 200, 0, 190), Counts("pen", 200, 0, 180))
 GOOD = Figures(

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("few_steps")
 HURRY = ("--max-minutes", "0.00001")
 
 
-def lenient(figures, _config):
+def lenient(figures, _config, _rehearsal):
     return decision.decide(
         figures, PromotionConfig(0, -1, label_noise=1, agreement_drop=1, canary_drop=1, collapse=0, latency_ratio=1e9)
     )
@@ -58,7 +58,7 @@ def test_the_report_of_a_rejected_generation_holds_every_check_with_its_bound(re
     assert names[0] == "finite weights"
     assert names[-1] == "answers from its files"
     assert {"held-out accuracy", "better than before", "agreement", "milliseconds of a prediction"} <= set(names)
-    assert all(set(check) == {"name", "measured", "bound", "passed", "says"} for check in decision["checks"])
+    assert all(set(check) == {"name", "measured", "bound", "passed", "says", "label"} for check in decision["checks"])
     (update,), _ = transaction.look(home)
     assert (update.outcome, update.message) == ("rejected", "; ".join(decision["reasons"]))
 
@@ -125,9 +125,9 @@ def test_the_floor_may_be_stated(reverie, home, frames_folder):
 def test_a_refused_generator_is_told_and_the_solver_serves_with_the_previous_one(
     reverie, home, frames_folder, monkeypatch, models, same
 ):
-    def refuse_generator(figures, config):
+    def refuse_generator(figures, config, _rehearsal):
         bad = replace(figures, generator=replace(figures.generator, finite=False))
-        return lenient(bad, config)
+        return lenient(bad, config, None)
 
     monkeypatch.setattr(transaction, "decide", refuse_generator)
     done = reverie("update", "--home", home, "--frames", frames_folder, *HURRY)
