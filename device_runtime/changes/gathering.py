@@ -58,7 +58,7 @@ def begin(
         selection = select(shown, make, models.solver_graph, parent.classes, config, home, monitor.step)
         if config.intake.check:
             selection = questions.hold_back(selection, shown, models, insisted)
-            if is_solved(models, config):
+            if config.closed_form and (models.statistics or models.hidden):
                 selection = without_mislabelled(selection, shown, models, config, insisted)
         require_something_to_gain(models, selection.frames, config)
     leaving = [] if keep_frames or not stored else [stored[at] for at in selection.taken]

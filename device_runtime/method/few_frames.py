@@ -33,7 +33,7 @@ from reverie.device_runtime.bundle.manifest import Weights
 from reverie.device_runtime.bundle.statistics import ClassStatistics
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.errors import BundleError
-from reverie.device_runtime.method.closed_form import plain_layer, statistics_of
+from reverie.device_runtime.method.closed_form import left_out_logits, plain_layer, statistics_of
 from reverie.device_runtime.method.fit import Live
 from reverie.device_runtime.method.models import Models, run_in_chunks
 from reverie.device_runtime.method.rows import CHUNK, Chosen, Rows
@@ -93,6 +93,18 @@ def statistics_seen(models: Models, live: Live) -> ClassStatistics:
         for at, seen in zip(range(0, len(live.labels), CHUNK), _hidden_chunks(models, live.inputs), strict=True)
     )
     return sum(others, start=first)
+
+
+def left_out_seen(models: Models, live: Live) -> np.ndarray:
+    """Logits (N, C) that the linear discriminant would give each of `live`, seen as the last layer sees it, had it not
+    come, in the layer's own scale. Raises BundleError.
+    """
+    hidden, known = models.manifest.hidden, models.hidden
+    if hidden is None or known is None:
+        raise ValueError("these models keep no statistics beside their generator")
+    seen = np.concatenate(list(_hidden_chunks(models, live.inputs)))
+    both = known + statistics_of(seen, live.labels, models.manifest.slots)
+    return hidden.slope * left_out_logits(both, hidden.epsilon, seen, live.labels)
 
 
 def mean_seen(models: Models, inputs: np.ndarray) -> np.ndarray:
