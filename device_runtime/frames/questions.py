@@ -7,6 +7,7 @@ solver takes frames for, and nothing is asked about it.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -51,7 +52,7 @@ def hold_back(selection: Selection, shown: Sequence[Shown], models: Models, insi
         return selection
     if not set(selection.frames.classes) - held.keys():
         told = "; ".join(f"{label}: {reason}" for label, reason in held.items())
-        insist = " ".join(f"--insist '{label}'" for label in held)
+        insist = " ".join(f"--insist {shlex.quote(label)}" for label in held)
         raise FramesError(f"held back, so nothing is left to learn: {told}. If the labels are right, add {insist}")
     own = (shown[at].label for at in selection.taken)
     return without(selection, {r: f"{intake.HELD_BACK}: {held[label]}" for r, label in enumerate(own) if label in held})

@@ -13,6 +13,8 @@ from served import RUN, Served, chromium
 from waiting import until
 
 from reverie.device_runtime.camera.camera import Camera
+from reverie.device_runtime.changes import installation
+from reverie.device_runtime.frames import frame_store
 from reverie.tools.views.session import Session
 
 
@@ -74,6 +76,17 @@ def page(driver, serve, cat_clip):
     severe = [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
     # Refusals are answered by 409; a page of before may have asked once more for its server, which has ended.
     assert [told for told in severe if "409" not in told and f":{server.port}/" in told] == []
+
+
+@pytest.fixture
+def doubted(statistics_bundle, test_folder, tmp_path):
+    """A home that holds trousers under another name: it serves trousers, sandals and t-shirts behind a backbone."""
+    home = tmp_path / "doubted"
+    installation.install(statistics_bundle, home)
+    with frame_store.opened(home) as frames:
+        for image in sorted((test_folder / "trouser").iterdir()):
+            frames.add("pants", image.read_bytes())
+    return home
 
 
 @pytest.fixture(autouse=True)

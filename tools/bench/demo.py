@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,34 +19,38 @@ from reverie.tools.options import GAN_STEPS
 LABELS = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot")
 TEST_IMAGES = 200
 """Test images of each class."""
+CANARY_IMAGES = 20
+"""Of each class, in the bundle."""
 
 
 def make_demo(data: Path, output: Path, seed: int, console: Console) -> None:
-    """Write `output`/bundle, frames/LABEL/*.png and test/LABEL/*.png; `output` must not exist."""
+    """Write `output`/bundle, frames/LABEL/*.png, test/LABEL/*.png, and held-out/LABEL/*.png for a rehearsal.
+
+    `output` must not exist.
+    """
     from reverie.export.exporter import export_bundle
     from reverie.export.output import require_new
     from reverie.export.pretraining.pipeline import pretrain_arrays
     from reverie.export.pretraining.pretrained import load_networks
-    from reverie.export.pretraining.training import PretrainConfig
+    from reverie.export.pretraining.training import PretrainConfig, split_validation
 
     require_new(output)
     steps = product(read_idx(data / "fashion", "train"), read_idx(data / "fashion", "t10k"), seed)
     how = Preprocessing(28, 28, "grey")
     output.mkdir(parents=True)
     work = output / "pretrained"
+    config = PretrainConfig(seed=seed, solver_epochs=SOLVER_EPOCHS, gan_steps=GAN_STEPS)
     pretrained = pretrain_arrays(
-        steps.history.inputs,
-        steps.history.labels,
-        LABELS[:6],
-        how,
-        work,
-        PretrainConfig(seed=seed, solver_epochs=SOLVER_EPOCHS, gan_steps=GAN_STEPS),
-        step_progress(console),
+        steps.history.inputs, steps.history.labels, LABELS[:6], how, work, config, step_progress(console)
     )
-    export_bundle(load_networks(pretrained, "fashion-demo", spare_classes=4), output / "bundle", console.print)
-    for path in work.iterdir():
-        path.unlink()
-    work.rmdir()
+    _, validation = split_validation(steps.history.labels, config.validation_share, seed)
+    held_out = steps.history.take(np.sort(validation))
+    canary = np.concatenate([np.flatnonzero(held_out.labels == slot)[:CANARY_IMAGES] for slot in range(6)])
+    _write_images(held_out.take(canary), work / "canary", how)
+    _write_images(held_out.take(np.setdiff1d(np.arange(len(validation)), canary)), output / "held-out", how)
+    networks = replace(load_networks(pretrained, "fashion-demo", spare_classes=4), canary=work / "canary")
+    export_bundle(networks, output / "bundle", console.print)
+    shutil.rmtree(work)
     _write_images(steps.updates[0], output / "frames", how)
     rng = np.random.default_rng(seed)
     for tested in steps.tests[:2]:

@@ -65,6 +65,7 @@ class Page:
             "/answer": lambda asked: self._session.answer(_optional_label(asked)),
             "/region": lambda asked: self._session.look_at(_region(asked)),
             "/update": lambda _: self._session.start_update(),
+            "/insist": lambda _: self._session.start_update(insist=True),
             "/stop": lambda _: self._session.stop_update(),
             "/accept": lambda asked: self._session.accept(_text(asked, "generation")),
             "/roll-back": lambda asked: self._session.roll_back("on the page", _text(asked, "generation")),
@@ -149,6 +150,7 @@ def _state(now: Snapshot) -> dict[str, Any]:
             "left": update.left,
             "outcome": update.outcome,
             "says": update.says,
+            "held_back": update.held_back,
             "losses": {stage: _thinned(losses) for stage, losses in update.losses.items()},
         },
     }

@@ -19,7 +19,9 @@ function update() {
   $("progress").hidden = now === null;
   $("ready").textContent = running ? "" : state.unfinished ? "An update was interrupted: it goes on where it was." : stored
     ? `${stored} frames are ready to be learnt.` : "Keep frames of something first: at least five of each.";
+  $("doubted").hidden = running || !now?.held_back.length;
   if (now === null) { tell("outcome", ""); return; }
+  $("held-back").textContent = `Held back, as it looks like something else: ${now.held_back.join(", ")}.`;
   $("stage").textContent = !running ? "" : STAGES[now.stage] ? `Stage ${STAGES[now.stage]} of 6: ${now.stage}` : now.stage;
   $("left").textContent = running && now.left !== null ? (now.left < 5 ? "a few seconds left" : `${clock(now.left)} left`) : "";
   $("share").hidden = !running;
@@ -49,6 +51,9 @@ function curve(stage, losses) {
 
 $("update").addEventListener("click", () => send("update"));
 $("stop").addEventListener("click", () => send("stop"));
+$("insist").addEventListener("click", async () => {
+  if (await sure("Learn it although it looks like something else? It serves only if the solver can tell the two apart.")) await send("insist");
+});
 
 // What the generation in service learnt
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from reverie.device_runtime.bundle.rehearsal import LEAST_BOUND, MEASURES, Bound
 from reverie.device_runtime.promotion.kept import passes
-from reverie.tools.bench.harm.outcomes import total
 from reverie.tools.rehearsal.playing import Played
 
 
@@ -26,9 +27,10 @@ def bounds(played: Sequence[Played]) -> dict[str, Bound]:
 
 
 def gain(with_it: Sequence[Played], without: Sequence[Played]) -> tuple[float, float]:
-    """By how many points of all classes updates were better `with_it`, and the standard error; both played the same."""
-    one, other = (total(p.all for p in played) for played in (with_it, without))
-    change = 100 * (one.after - other.after) / max(one.of, 1)
-    # Of images that one has right and the other wrong there are at most as many as changed at all.
-    error = 100 * math.sqrt(one.lost + one.won + other.lost + other.won) / max(one.of, 1) / 2
-    return change, error
+    """By how many points of all classes updates were better `with_it`, and the standard error.
+
+    Both were played with the same frames, so that images which both have right or wrong tell nothing.
+    """
+    one, other = (np.concatenate([p.right for p in played]) for played in (with_it, without))
+    better, worse = int((one & ~other).sum()), int((other & ~one).sum())
+    return 100 * (better - worse) / len(one), 100 * math.sqrt(better + worse) / len(one)

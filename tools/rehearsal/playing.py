@@ -30,18 +30,18 @@ class Exam:
     inputs: np.ndarray
     truths: Sequence[str]
 
-    def scores(self, before: Models, after: Models) -> dict[str, Score]:
-        """Of each class that `after` knows and that is tested."""
-        was, now = (self._right(models) for models in (before, after))
+    def scores(self, was: np.ndarray, now: np.ndarray, classes: Sequence[str]) -> dict[str, Score]:
+        """Of each of `classes` that is tested, by whether (N,) each image was right before, and is now."""
         truths, scores = np.array(self.truths), {}
-        for label in after.classes:
+        for label in classes:
             rows = truths == label
             if rows.any():
                 lost, won = int((was & ~now)[rows].sum()), int((now & ~was)[rows].sum())
                 scores[label] = Score(int(rows.sum()), int(was[rows].sum()), lost, won)
         return scores
 
-    def _right(self, models: Models) -> np.ndarray:
+    def right(self, models: Models) -> np.ndarray:
+        """Whether (N,) `models` take each image for what it shows."""
         return np.asarray(np.array(models.classes)[predict(models, self.inputs)] == np.array(self.truths))
 
 
@@ -53,6 +53,8 @@ class Played:
     scores: Mapping[str, Score]
     measured: Mapping[str, Kept]
     known: tuple[str, ...]
+    right: np.ndarray
+    """Of the test images of all classes then known, whether (N,) each is right after it."""
 
     @property
     def all(self) -> Score:
@@ -73,7 +75,10 @@ def play(
     config = replace(config, generative=replace(config.generative, steps=0))
     updated = run_update(models, _labelled(make, frames), config, Monitor())
     figures = evaluate(models, updated.models, updated.compared)
-    return Played(kind, exam.scores(models, updated.models), kept(figures), models.classes)
+    was, now = exam.right(models), exam.right(updated.models)
+    classes = updated.models.classes
+    scores = exam.scores(was, now, classes)
+    return Played(kind, scores, kept(figures), models.classes, now[np.isin(exam.truths, classes)])
 
 
 def _labelled(make: InputMaker, frames: Sequence[Frame]) -> Frames:

@@ -109,7 +109,7 @@ class _Rehearsal:
         if (1 - default.holdout) * shown >= ENOUGH:
             off = replace(default, synthesis=replace(default.synthesis, count=0))
             gain = self.compare("synthesis", many, default, off)
-            chosen = replace(chosen, synthesis=gain > 0, gains={"synthesis": gain})
+            chosen = replace(chosen, synthesis=gain >= 0, gains={"synthesis": gain})
         if time.monotonic() < until:
             slower = replace(default.fine_tune, learning_rate=SLOWER * default.fine_tune.learning_rate)
             gain = self.compare("half the learning rate", few, replace(default, fine_tune=slower), default)
@@ -126,7 +126,7 @@ class _Rehearsal:
             return 0.0
         gain, error = learning.gain(with_it, without)
         self.told(f"{what}: {gain:+.2f} ± {error:.2f} points of all classes")
-        return gain if abs(gain) > error else 0.0
+        return gain if abs(gain) > 2 * error else 0.0
 
     def played(self, plan: Sequence[tuple[str, Make, int]], config: UpdateConfig) -> list[Played]:
         """Each update of `plan` that there are enough classes and images for."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
 from reverie.device_runtime.changes import transaction
 from reverie.device_runtime.errors import UpdateError, first_line
+from reverie.device_runtime.frames.intake import HELD_BACK
 from reverie.tools.own_process import own_command
 
 NICENESS = 15
@@ -40,6 +43,14 @@ class UpdateState:
     says: str = ""
     result: dict[str, Any] | None = None
     """Of one that succeeded, what `reverie update --json` prints: the generation, its report among it."""
+
+    @property
+    def held_back(self) -> tuple[str, ...]:
+        """The labels that it held back, which `--insist` learns."""
+        if self.result is None:
+            return tuple(label for option, label in pairwise(_words(self.says)) if option == "--insist")
+        set_aside = self.result.get("report", {}).get("set_aside", {})
+        return tuple(label for label, why in set_aside.items() if any(says.startswith(HELD_BACK) for says in why))
 
 
 class BackgroundUpdate:
@@ -141,6 +152,14 @@ class BackgroundUpdate:
                 losses[now["stage"]] = curve if len(curve) <= CURVE else curve[::2]
             progress = {name: now[name] for name in ("stage", "step", "steps", "share", "left")}
             self._state = replace(self._state, losses=losses, **progress)
+
+
+def _words(says: str) -> list[str]:
+    """As a shell would take them; none where they are no command."""
+    try:
+        return shlex.split(says)
+    except ValueError:
+        return []
 
 
 def _outcomes(home: Path) -> list[str | None]:

@@ -181,9 +181,12 @@ class Session:
         if asked is not None and label is not None:
             self.keep(label, asked)
 
-    def start_update(self) -> None:
-        """Learn the stored frames, unless an update runs already. Raises CameraError once the session is closed."""
-        self._updates.start()
+    def start_update(self, *, insist: bool = False) -> None:
+        """Learn the stored frames, and `insist` on what the last update held back, unless one runs already.
+
+        Raises CameraError once the session is closed, and where there is nothing to insist on.
+        """
+        self._updates.start(insist=insist)
 
     def stop_update(self) -> None:
         """Interrupt the update, if one runs."""

@@ -37,16 +37,20 @@ class Updates:
         state = self.state
         return state is not None and state.outcome is None
 
-    def start(self) -> None:
-        """Learn the stored frames, unless one runs already.
+    def start(self, *, insist: bool = False) -> None:
+        """Learn the stored frames, and `insist` on labels that the last update held back, unless one runs already.
 
-        Raises CameraError once this is closed, HomeError, StorageError, UpdateError.
+        Raises CameraError once this is closed and where there are none, HomeError, StorageError, UpdateError.
         """
         with self._lock:
             if self._closed:
                 raise CameraError(CLOSED)
+            held_back = self.state.held_back if insist and self.state is not None else ()
+            if insist and not held_back:
+                raise CameraError("no label was held back, so there is nothing to insist on")
             if not self.running:
-                self.update = BackgroundUpdate(self._home, self._options)
+                words = [word for label in held_back for word in ("--insist", label)]
+                self.update = BackgroundUpdate(self._home, (*self._options, *words))
 
     def stored(self, waiting: int) -> None:
         """One more frame is stored, which makes `waiting`; begin if these are enough."""

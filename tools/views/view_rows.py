@@ -131,8 +131,12 @@ def _update(update: UpdateState | None, columns: int, *, plain: bool) -> list[Te
             _line((bar, GOOD), (f" {update.share:4.0%}", None), columns=columns),
             _line((loss, DIM), (spark, GOOD), columns=columns),
         ]
+    insist = []
+    if update.held_back:
+        held = f"Held back: {', '.join(update.held_back)}. "
+        insist = [_line((held, BAD), ("i learns it all the same", DIM), columns=columns)]
     if update.result is None:
-        return _wrapped(f"Update {update.outcome}: {update.says}", columns, BAD, 4)
+        return [*_wrapped(f"Update {update.outcome}: {update.says}", columns, BAD, 4), *insist]
     lines = [_line(("Learnt. ", BOLD), ("a accepts, r goes back", DIM), columns=columns)]
     for row in update.result["report"]["classes"]:
         before = "new" if row["before"] is None else f"{row['before']:.0%}"
@@ -141,7 +145,7 @@ def _update(update: UpdateState | None, columns: int, *, plain: bool) -> list[Te
         lines.append(
             _line((f"  {_fitted(row['label'], 16)}", None), (f" {before:>4} {arrow} {after:>4}", GOOD), columns=columns)
         )
-    return lines
+    return lines + insist
 
 
 def _foot(controls: Controls, columns: int) -> Text:

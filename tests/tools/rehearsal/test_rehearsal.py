@@ -45,7 +45,8 @@ def played(share, *, harm):
     """An update that kept so much of 200 generated inputs, and cost many of 100 test images or none."""
     scores = {"hat": Score(100, 90, 40 if harm else 0, 0), "cup": Score(100, 0, 0, 80)}
     right = round(200 * share)
-    return Played("new", scores, {"agreement": Kept(right, 200)}, ("hat",))
+    seen = np.repeat([True, False], [scores["hat"].after, 100 - scores["hat"].after])
+    return Played("new", scores, {"agreement": Kept(right, 200)}, ("hat",), seen)
 
 
 def test_a_rehearsal_goes_into_the_manifest_and_what_it_holds_is_still_whole(reverie, own, test_folder):
@@ -133,7 +134,7 @@ def test_in_pixels_it_chooses_too_and_a_box_does_as_it_says(hidden_bundle, test_
     assert set(found.gains) == {"synthesis", "half the learning rate"}
     assert found.updates == 8 + 2
     assert any(line.startswith("known as another, 0: ") for line in told)
-    assert found.synthesis == (found.gains["synthesis"] > 0)
+    assert found.synthesis == (found.gains["synthesis"] >= 0)
     chosen = as_rehearsed(UpdateConfig(), replace(found, synthesis=False, learning_rate=0.5))
     assert chosen.synthesis.count == 0
     assert chosen.fine_tune.learning_rate == UpdateConfig().fine_tune.learning_rate / 2
@@ -185,6 +186,5 @@ def test_fewer_right_over_all_classes_is_harm_and_a_few_lost_for_many_won_is_non
 def test_a_gain_is_over_all_updates_of_both_and_small_ones_are_chance():
     better, worse = played(1, harm=False), played(1, harm=True)
     gain, error = learning.gain([better], [worse])
-    assert gain == 20
-    assert 0 < error < gain
+    assert (gain, error) == (40, pytest.approx(100 * np.sqrt(40) / 100))
     assert learning.gain([better], [better])[0] == 0
