@@ -79,8 +79,11 @@ def describe_rehearsal(rehearsal: Rehearsal | None) -> list[str]:
     harmful = max((bound.harmful for bound in rehearsal.bounds.values()), default=0)
     lines = [f"rehearsal: {rehearsal.updates} updates with {rehearsal.images:,} held-out images, {harmful} did harm"]
     for name, bound in rehearsal.bounds.items():
-        told = f"tells {bound.told} of {bound.harmful} harmful updates, " if bound.harmful else ""
-        lines.append(f"  {name} of {bound.least:.1%} or more: {told}refuses {bound.refused} of {bound.harmless} others")
+        told = (
+            f"tells {bound.told} of {bound.harmful} harmful updates, refuses {bound.refused} of {bound.harmless} others"
+        )
+        unused = "" if bound.told else "; no update is held to it"
+        lines.append(f"  {name} of {bound.least:.1%} or more: {told} others{unused}")
     for what, gain in rehearsal.gains.items():
         lines.append(f"  {what}: {f'{gain:+.2f} points of all classes' if gain else 'no difference beyond chance'}")
     if rehearsal.gains:

@@ -1,8 +1,8 @@
 """What a rehearsal at the workstation found: how this model learns best, and what the gate's measures are worth.
 
 The workstation has what no box has: images of the history that were held out, and so the truth about an update. Short
-updates of many kinds were played there (`tools/rehearsal`). Each bound is the least share that an update without harm
-had, with how many of those that did harm fall short of it.
+updates of many kinds were played there (`tools/rehearsal`). Each bound is just below the least share that an update
+without harm had, with how many of those that did harm fall short of it; the gate holds updates to those that told any.
 """
 
 from __future__ import annotations

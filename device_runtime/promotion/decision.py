@@ -217,11 +217,11 @@ def _as_rehearsed(figures: Figures, config: PromotionConfig, rehearsal: Rehearsa
     checks = [Check("known classes that nothing tells of", len(missing), 0, not missing or config.collapse == 0, says)]
     bounds = {} if rehearsal is None else rehearsal.bounds
     for name, measured in kept(figures).items():
-        if name in bounds:
+        if name in bounds and bounds[name].told:
             least = bounds[name].least
             says = (
                 f"of what was right of {measured.label or 'known classes'}, {measured.share:.0%} still is ({name}): in "
-                f"rehearsals no update without harm had less than {least:.0%}"
+                f"rehearsals all updates without harm had more than {least:.0%}"
             )
             checks.append(Check(f"{name}, rehearsed", measured.share, least, passes(measured, least), says))
     return checks

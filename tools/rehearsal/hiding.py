@@ -2,7 +2,7 @@
 
 Where the solver follows from class statistics that is exact but for the covariance, which all classes share. Of a
 solver that is trained, the rows of its last layer begin anew; what is before that has seen the classes, so that they
-are learnt somewhat more easily than truly new ones.
+are learnt more easily than truly new ones: what they cost known classes tells, which training suits them does not.
 """
 
 from __future__ import annotations

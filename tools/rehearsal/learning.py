@@ -11,6 +11,9 @@ from reverie.device_runtime.bundle.rehearsal import LEAST_BOUND, MEASURES, Bound
 from reverie.device_runtime.promotion.kept import passes
 from reverie.tools.rehearsal.playing import Played
 
+MARGIN = 0.01
+"""By which a bound is below all updates without harm: those of boxes will not all be above what was rehearsed."""
+
 
 def bounds(played: Sequence[Played]) -> dict[str, Bound]:
     """Measure → its bound, by what updates without and with harm had of it; none where there is nothing to tell."""
@@ -19,7 +22,8 @@ def bounds(played: Sequence[Played]) -> dict[str, Bound]:
         harmless = [p.measured[name] for p in played if name in p.measured and not p.harmful]
         harmful = [p.measured[name] for p in played if name in p.measured and p.harmful]
         if harmless:
-            least = max(LEAST_BOUND, math.floor(1000 * min(m.share for m in harmless)) / 1000)
+            lowest = min(m.share for m in harmless) - MARGIN
+            least = max(LEAST_BOUND, round(lowest, 3))
             told = sum(not passes(m, least) for m in harmful)
             refused = sum(not passes(m, least) for m in harmless)
             found[name] = Bound(least, told, len(harmful), refused, len(harmless))

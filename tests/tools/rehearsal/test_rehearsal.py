@@ -172,7 +172,7 @@ def test_a_bound_is_what_no_update_without_harm_fell_below_and_counts_what_it_te
     updates = [played(0.97, harm=False), played(0.94, harm=False), played(0.7, harm=True), played(0.95, harm=True)]
     assert [update.harmful for update in updates] == [False, False, True, True]
     (bound,) = learning.bounds(updates).values()
-    assert bound == Bound(0.94, told=1, harmful=2, refused=0, harmless=2)
+    assert bound == Bound(0.93, told=1, harmful=2, refused=0, harmless=2)
     assert not bound.tells
     assert learning.bounds([played(0.7, harm=True)]) == {}
     assert learning.bounds([played(0.1, harm=False)])["agreement"].least == 0.3
