@@ -12,6 +12,7 @@ from rich.console import Console
 
 from reverie.tools.bench.accuracy_command import DATA, accuracy_command
 from reverie.tools.bench.harm.command import harm_command
+from reverie.tools.bench.harm.life_command import life_command
 from reverie.tools.extras import require_extra
 from reverie.tools.options import json_option, seed_option
 from reverie.tools.output_file import replace_output
@@ -27,6 +28,7 @@ def command() -> None:
 
 command.add_command(accuracy_command)
 command.add_command(harm_command)
+command.add_command(life_command)
 
 
 @command.command("table")

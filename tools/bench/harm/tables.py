@@ -95,10 +95,15 @@ def print_tables(console: Console, outcomes: Sequence[Outcome]) -> None:
     """For a terminal."""
     for table in tables(outcomes):
         if table.rows:
-            shown = RichTable(*table.headings)
-            for row in table.rows:
-                shown.add_row(*map(Text, row))
-            console.print(shown)
+            print_table(console, table)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """For a terminal."""
+    shown = RichTable(*table.headings)
+    for row in table.rows:
+        shown.add_row(*map(Text, row))
+    console.print(shown)
 
 
 def _kind_row(kind: str, runs: list[Outcome]) -> tuple[str, ...]:
