@@ -41,8 +41,8 @@ def begin(
     A label that is doubted (`questions.py`) is held back, unless it is among those `insisted` on.
 
     Stored frames that it learns go when its result is in service, and so do those that had been set aside before;
-    `keep_frames` keeps both. Raises FramesError or EngineError before anything is changed; StorageError,
-    HomeError, UpdateError.
+    `keep_frames` keeps both. Raises FramesError or EngineError before anything is changed, and notes in the audit log
+    which doubts kept it from beginning; StorageError, HomeError, UpdateError.
     """
     frames = FrameStore(home, journal)
     before = frames.numbers_set_aside()
@@ -56,11 +56,15 @@ def begin(
     monitor = Monitor(listener)
     with monitor.stage("frames") as reading:
         selection = select(shown, make, models.solver_graph, parent.classes, config, home, monitor.step)
-        if config.intake.check:
-            selection = questions.hold_back(selection, shown, models, insisted)
-            if config.closed_form and (models.statistics or models.hidden):
-                selection = without_mislabelled(selection, shown, models, config, insisted)
-        require_something_to_gain(models, selection.frames, config)
+        try:
+            if config.intake.check:
+                selection = questions.hold_back(selection, shown, models, insisted)
+                if config.closed_form and (models.statistics or models.hidden):
+                    selection = without_mislabelled(selection, shown, models, config, insisted)
+            require_something_to_gain(models, selection.frames, config)
+        except FramesError as error:
+            journal.note("update not begun", parent=parent.name, message=str(error))
+            raise
     leaving = [] if keep_frames or not stored else [stored[at] for at in selection.taken]
     aside_before = [] if keep_frames else before
     transaction.begin(home, journal, selection.frames, config, reading, selection.counts(shown), leaving, aside_before)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from crash_support import begin, check_whole, entries, go_on, small, weights
 
-from reverie.device_runtime.changes import transaction
+from reverie.device_runtime.changes import judging, transaction
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.home import store
 from reverie.device_runtime.home.checkpoints import Checkpoints
@@ -43,7 +43,7 @@ def brief_reports():
         patch.setattr(comparison, "SAMPLES", 8)
         patch.setattr(report, "coverage", partial(coverage, samples=8))
         patch.setattr(evaluation, "TIMED", 1)
-        patch.setattr(transaction, "wrong_answers", lambda *_: "")
+        patch.setattr(judging, "wrong_answers", lambda *_: "")
         yield
 
 

@@ -107,6 +107,8 @@ def test_nothing_is_changed_where_all_is_doubted_and_insisting_learns_it(reverie
     assert refused.code == 1
     assert "held back, so nothing is left to learn: pants: " in refused.err
     assert "If the labels are right, add --insist pants" in refused.err
+    assert "not begun" in (past := reverie("history", "--home", home).out)
+    assert "held back" in past
     assert json.loads(reverie("status", "--home", home, "--json").out)["name"] == "0000"
     assert reverie("update", "--frames", renamed, "--home", home, "--insist", "shoe").err.count("no frame of shoe")
     insisted = reverie("update", "--frames", renamed, "--home", home, "--insist", "pants", "--json", "--floor", 0)
