@@ -25,6 +25,7 @@ TOO_DARK = "too dark"
 TOO_BRIGHT = "too bright"
 BLANK = "blank"
 BLURRED = "blurred"
+HALF_DECODED = "half-decoded"
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near duplicate"
 HELD_BACK = "held back"
@@ -35,6 +36,14 @@ DARK, BRIGHT = 30, 235
 """Grey levels of 255: too dark if 99 % of the pixels are below the one, too bright if 99 % are above the other."""
 FLAT = 3.0
 """Standard deviation of the thumbnail, in grey levels, below which a frame shows nothing."""
+LOST = 0.2
+"""Share of the rows, from the lowest up, in the colour of what was lost: from there on a frame is half-decoded."""
+LOST_COLOURS = np.array([[128, 128, 128], [130, 130, 130], [0, 135, 0], [0, 77, 0]])
+"""In BGR: grey, of a JPEG file that ends early and of a video's picture, and green, of a picture's planes of zeros."""
+BESIDE = 0.1
+"""Share of the pixels above these rows that may be in that colour."""
+SAME = 3
+"""Grey levels by which compression changes a colour."""
 SIDE = 256
 """Light and sharpness are measured with the shorter side at no more than this: what no solver sees may be blurred."""
 AREA = 1 << 21
@@ -72,16 +81,37 @@ def flaw(image: np.ndarray, config: IntakeConfig) -> str | None:
     if min(image.shape[:2]) < SMALLEST:
         return TOO_SMALL
     grey = _seen(image)
+    light = _light(grey)
+    if light is not None:
+        return light
+    if _shrunk(grey, THUMBNAIL, THUMBNAIL).std() < FLAT:
+        return BLANK
+    if is_half_decoded(image):
+        return HALF_DECODED
+    return BLURRED if sharpness(grey) < config.min_sharpness else None
+
+
+def _light(grey: np.ndarray) -> str | None:
+    """Whether there is too little or too much of it in grey levels (H, W)."""
     low, high = np.percentile(grey, (1, 99))
     if high < DARK:
         return TOO_DARK
-    if low > BRIGHT:
-        return TOO_BRIGHT
-    if _shrunk(grey, THUMBNAIL, THUMBNAIL).std() < FLAT:
-        return BLANK
-    if sharpness(grey) < config.min_sharpness:
-        return BLURRED
-    return None
+    return TOO_BRIGHT if low > BRIGHT else None
+
+
+def is_half_decoded(image: np.ndarray) -> bool:
+    """Whether the lower rows of a uint8 image (H, W) or (H, W, 3) are what a decoder fills in for what it lacks.
+
+    A wall in the same grey would be beside things, too, and not below them alone.
+    """
+    last = image[-1, -1].astype(int)
+    if (np.abs(LOST_COLOURS[:, : last.size] - last) > SAME).any(axis=1).all():
+        return False
+    apart = np.asarray(cv2.absdiff(image, np.full_like(image, image[-1, -1]))).reshape(*image.shape[:2], -1)
+    filled = apart.max(axis=2) <= SAME
+    rows = int(np.cumprod(filled.all(axis=1)[::-1]).sum())
+    above = filled[: len(image) - rows]
+    return rows >= LOST * len(image) and above.size > 0 and float(above.mean()) < BESIDE
 
 
 def sharpness(grey: np.ndarray) -> float:

@@ -66,6 +66,27 @@ def test_a_sharp_scene_passes_in_any_size_and_light(side, seed, colour, light):
     assert intake.flaw(image, CONFIG) is None
 
 
+@given(st.integers(48, 600), st.integers(0, 50), st.booleans(), st.floats(0.25, 0.7), st.sampled_from([128, 130]))
+def test_a_frame_whose_lower_part_was_lost_is_half_decoded(side, seed, colour, share, grey):
+    image = scene(side, seed, colour)
+    assume((np.abs(image.astype(int) - grey) <= 2 * intake.SAME).mean() < intake.BESIDE)  # a grey of its own
+    image[round((1 - share) * len(image)) :] = grey
+    assert intake.flaw(image, CONFIG) == intake.HALF_DECODED
+
+
+def test_grey_that_was_stored_with_loss_and_green_are_half_decoded_and_a_grey_wall_is_not():
+    image = scene(seed=3)
+    image[250:] = 128
+    stored = cv2.imdecode(cv2.imencode(".jpg", image)[1], cv2.IMREAD_COLOR)
+    assert not np.array_equal(stored, image)
+    assert intake.flaw(stored, CONFIG) == intake.HALF_DECODED
+    image[250:] = (0, 135, 0)
+    assert intake.flaw(image, CONFIG) == intake.HALF_DECODED
+    grey = np.full((480, 640, 3), 128, np.uint8)  # a wall, with a thing in front of it
+    grey[100:300, 200:500] = scene(seed=4)[100:300, 200:500]
+    assert intake.flaw(grey, CONFIG) is None
+
+
 @given(images)
 def test_any_image_gets_a_reason_or_none_and_the_smallest_are_too_small(image):
     reason = intake.flaw(image, CONFIG)
