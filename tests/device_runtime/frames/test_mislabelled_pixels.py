@@ -6,26 +6,19 @@ import numpy as np
 import pytest
 
 from reverie.device_runtime.camera.inputs import InputMaker
-from reverie.device_runtime.changes import installation
 from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.frames.mislabelled import without_mislabelled
 from reverie.device_runtime.frames.selection import Selection, Shown
-from reverie.device_runtime.home import store
 from reverie.device_runtime.method.labelled import Frames
 from reverie.tools.bench.frames import read_frames
 
 
 @pytest.fixture(scope="module")
-def models(repository, tmp_path_factory):
-    """Of the demo: six kinds of clothes in pixels, statistics beside the generator."""
-    home = tmp_path_factory.mktemp("pixels") / "home"
-    return store.load_models(home, installation.install(repository / "models/fashion-demo/bundle", home))
-
-
-@pytest.fixture(scope="module")
-def clothes(models, repository):
+def clothes(pixel_models, repository):
     """200 images each of eight kinds, two of them new, that no solver was trained on."""
-    return read_frames(repository / "models/fashion-demo/test", InputMaker(models.folder, models.manifest), 1)
+    return read_frames(
+        repository / "models/fashion-demo/test", InputMaker(pixel_models.folder, pixel_models.manifest), 1
+    )
 
 
 def drawn(clothes, count, share, seed=0):
@@ -51,10 +44,10 @@ def aside(models, frames):
 
 
 @pytest.mark.parametrize(("count", "share", "least"), [(20, 0.4, 0.35), (60, 0.2, 0.6), (60, 0.4, 0.35)])
-def test_most_wrong_labels_are_found_and_most_right_ones_are_left(models, clothes, count, share, least):
+def test_most_wrong_labels_are_found_and_most_right_ones_are_left(pixel_models, clothes, count, share, least):
     for seed in range(3):
         frames, wrong = drawn(clothes, count, share, seed)
-        found = aside(models, frames)
+        found = aside(pixel_models, frames)
         assert found[wrong].mean() > least
         assert found[~wrong].mean() < 0.2
         assert wrong[~found].mean() < wrong.mean()
@@ -62,8 +55,8 @@ def test_most_wrong_labels_are_found_and_most_right_ones_are_left(models, clothe
 
 @pytest.mark.parametrize("light", [0.7, 1.0, 1.3])
 @pytest.mark.parametrize("count", [5, 20, 60])
-def test_of_honest_frames_none_is_set_aside_in_any_light(models, clothes, count, light):
+def test_of_honest_frames_none_is_set_aside_in_any_light(pixel_models, clothes, count, light):
     for seed in range(3):
         frames, _ = drawn(clothes, count, 0.0, seed)
         shifted = frames._replace(inputs=np.clip((frames.inputs + 1) * light - 1, -1, 1).astype(np.float32))
-        assert not aside(models, shifted).any()
+        assert not aside(pixel_models, shifted).any()

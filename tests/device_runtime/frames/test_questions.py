@@ -11,7 +11,6 @@ import pytest
 from reverie.device_runtime.camera.inputs import InputMaker
 from reverie.device_runtime.changes import installation
 from reverie.device_runtime.frames import frame_store, questions
-from reverie.device_runtime.home import store
 from reverie.device_runtime.method.labelled import Frames
 from reverie.tools.bench.frames import read_frames
 
@@ -19,17 +18,10 @@ COUNT = 100
 
 
 @pytest.fixture(scope="module")
-def models(repository, tmp_path_factory):
-    """Of the demo: six kinds of clothes in pixels, statistics beside the generator."""
-    home = tmp_path_factory.mktemp("pixels") / "home"
-    return store.load_models(home, installation.install(repository / "models/fashion-demo/bundle", home))
-
-
-@pytest.fixture(scope="module")
-def clothes(models, repository):
+def clothes(pixel_models, repository):
     """Name of each of eight kinds → inputs (200, 1, 28, 28) that no solver was trained on."""
     folder = repository / "models/fashion-demo/test"
-    read = read_frames(folder, InputMaker(models.folder, models.manifest), 1)
+    read = read_frames(folder, InputMaker(pixel_models.folder, pixel_models.manifest), 1)
     return {label: read.inputs[np.flatnonzero(read.labels == at)] for at, label in enumerate(read.classes)}
 
 
@@ -59,32 +51,34 @@ def renamed(frames_folder, test_folder, tmp_path):
 
 
 @pytest.mark.parametrize("count", [10, 20, 60, COUNT])
-def test_a_known_class_under_a_new_name_is_doubted_and_new_classes_are_not(models, clothes, count):
-    for label in models.classes:
-        found = questions.doubts(models, labelled(it=clothes[label][:count]))
+def test_a_known_class_under_a_new_name_is_doubted_and_new_classes_are_not(pixel_models, clothes, count):
+    for label in pixel_models.classes:
+        found = questions.doubts(pixel_models, labelled(it=clothes[label][:count]))
         assert found["it"].other == label, count
         assert found["it"].taken > found["it"].of / 2
-    assert not questions.doubts(models, labelled(shirt=clothes["shirt"][:count]))
+    assert not questions.doubts(pixel_models, labelled(shirt=clothes["shirt"][:count]))
     if count >= 20:  # by fewer, sneakers cannot be told from sandals
-        assert not questions.doubts(models, labelled(sneaker=clothes["sneaker"][:count]))
+        assert not questions.doubts(pixel_models, labelled(sneaker=clothes["sneaker"][:count]))
 
 
-def test_known_classes_under_their_own_names_are_never_doubted(models, clothes):
-    own = {label: clothes[label] for label in models.classes}
-    assert not questions.doubts(models, labelled(**own))
+def test_known_classes_under_their_own_names_are_never_doubted(pixel_models, clothes):
+    own = {label: clothes[label] for label in pixel_models.classes}
+    assert not questions.doubts(pixel_models, labelled(**own))
     for light in (0.4, 0.7, 1.3):
         shifted = {label: np.clip((images + 1) * light - 1, -1, 1) for label, images in own.items()}
-        assert not questions.doubts(models, labelled(**shifted)), light
+        assert not questions.doubts(pixel_models, labelled(**shifted)), light
 
 
-def test_two_labels_that_were_swapped_are_told_as_swapped(models, clothes):
-    found = questions.doubts(models, labelled(trouser=clothes["dress"], dress=clothes["trouser"], coat=clothes["coat"]))
+def test_two_labels_that_were_swapped_are_told_as_swapped(pixel_models, clothes):
+    found = questions.doubts(
+        pixel_models, labelled(trouser=clothes["dress"], dress=clothes["trouser"], coat=clothes["coat"])
+    )
     assert {label: doubt.other for label, doubt in found.items()} == {"trouser": "dress", "dress": "trouser"}
     assert "the two look swapped" in questions.reasons(found)["dress"]
 
 
-def test_frames_too_few_to_tell_are_not_asked_about(models, clothes):
-    assert not questions.doubts(models, labelled(pants=clothes["trouser"][:9]))
+def test_frames_too_few_to_tell_are_not_asked_about(pixel_models, clothes):
+    assert not questions.doubts(pixel_models, labelled(pants=clothes["trouser"][:9]))
 
 
 def test_a_doubted_label_is_held_back_and_the_others_are_learnt(reverie, home, renamed):
