@@ -83,7 +83,7 @@ def describe_rehearsal(rehearsal: Rehearsal | None) -> list[str]:
             f"tells {bound.told} of {bound.harmful} harmful updates, refuses {bound.refused} of {bound.harmless} others"
         )
         unused = "" if bound.told else "; no update is held to it"
-        lines.append(f"  {name} of {bound.least:.1%} or more: {told} others{unused}")
+        lines.append(f"  {name} of {bound.least:.1%} or more: {told}{unused}")
     for what, gain in rehearsal.gains.items():
         lines.append(f"  {what}: {f'{gain:+.2f} points of all classes' if gain else 'no difference beyond chance'}")
     if rehearsal.gains:
