@@ -171,6 +171,9 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
         f"Kept, as far as generated inputs tell: of those of the classes known before, the updated solver agrees "
         f"with the previous one in {report['agreement']:.1%}."
     )
+    unknown = report.get("promotion", {}).get("unknown")
+    if unknown:
+        console.print(f"Not known for sure: {unknown}.", style="dim", markup=False, highlight=False, soft_wrap=True)
     _print_generator(console, report.get("promotion", {}).get("generator"))
     stages = Table(title="Stages", title_justify="left")
     for heading in ("stage", "steps", "last loss", "seconds", "peak memory"):

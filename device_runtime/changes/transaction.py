@@ -162,6 +162,7 @@ def go_on(
         raise
     if left_out:
         del models, updated  # which would stay in memory
+        journal.take_back_attempt()  # it did not fail
         return go_on(home, journal, listener, save_seconds, keep)
     return finish(home, journal, update, keep)
 

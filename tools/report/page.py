@@ -121,6 +121,7 @@ def _decision(report: dict[str, Any]) -> str:
     return (
         "<h2>Is it fit to serve?</h2>"
         + _checks(promotion["checks"])
+        + (f"<p>Not known for sure: {escape(promotion['unknown'])}.</p>" if promotion.get("unknown") else "")
         + f"<h2>The generator</h2><p>The updated generator {words}."
         + (f" It does not show {escape(missing)}." if missing else "")
         + "</p>"

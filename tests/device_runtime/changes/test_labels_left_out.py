@@ -56,6 +56,7 @@ def test_its_stored_frames_stay_and_are_learnt_with_more(reverie, home, shown):
         assert reverie("add", shown / label, "--label", label, "--home", home).code == 0
     said = " ".join(reverie("update", "--home", home, "--take-all").out.split())
     assert "Left out: clothes was not learnt" in said
+    assert "Not known for sure: no rehearsal tells" in said
     with frame_store.opened(home) as frames:
         assert {frame.label for frame in frames.to_learn()} == {"clothes"}
         assert len(frames.to_learn()) == 18

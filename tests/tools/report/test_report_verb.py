@@ -201,6 +201,16 @@ def test_labels_without_held_out_frames_have_no_figures(shown):
     assert "–" in checked(page(replace(shown, report=told))).text
 
 
+def test_what_was_left_out_and_what_nothing_tells_is_told(shown):
+    unknown = "no rehearsal tells what the measures of known classes are worth"
+    judged = {"checks": [], "promoted": True, "unknown": unknown, "generator": {"promoted": True, "checks": []}}
+    report = figures(("cup",)) | {"promotion": judged, "not_learnt": {HOSTILE: "it recognises 1 of 4"}}
+    text = checked(page(replace(shown, report=report))).text
+    assert f"Not known for sure: {unknown}." in text
+    assert "Labels left out" in text
+    assert HOSTILE in text
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"classes": 3}', '{"classes": [{}], "stages": {}}', '"text"'])
 def test_a_damaged_report_is_told_in_one_line(reverie, home, updated, content, tmp_path):
     store.add_generation(home, store.read_generation(home), updated.models, serves({"x": 1}))
