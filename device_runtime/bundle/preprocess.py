@@ -149,20 +149,25 @@ def resized_by(image: np.ndarray, share: float) -> np.ndarray:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files directly in `folder`, sorted by name."""
+    """The image files directly in `folder` that are not hidden, sorted by name."""
     return [folder / name for name in image_names(folder)]
 
 
 def image_names(folder: Path) -> list[str]:
     """Names of the image files directly in `folder`, sorted: of many, they take less memory than paths."""
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if Path(e.name).suffix.lower() in IMAGE_SUFFIXES and e.is_file())
+        return sorted(e.name for e in entries if _is_named_as_image(e.name) and e.is_file())
+
+
+def _is_named_as_image(name: str) -> bool:
+    """Hidden files are none: macOS leaves one beside each file, of the same suffix."""
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def find_images(path: Path) -> list[Path]:
     """`path` itself if it is a file, or all image files below the folder `path`. Raises FramesError."""
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        found = sorted(p for p in path.rglob("*") if _is_named_as_image(p.name) and p.is_file())
         if not found:
             raise FramesError(f"{path} holds no PNG or JPEG images")
         return found

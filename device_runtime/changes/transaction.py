@@ -131,10 +131,9 @@ def go_on(
     config = _open(home, journal, update)
     checkpoints = Checkpoints(home / UPDATE, journal)
     monitor = Monitor(listener, config.max_minutes, checkpoints, save_seconds)
-    frames = load_frames(checkpoints, monitor)
+    frames = load_frames(checkpoints, journal, monitor)
     if frames is None:
         raise _give_up(home, journal, "its stored frames are damaged")
-    monitor.take_off(frames.seconds)
     parent = store.read_generation(home)
     reserved = home / UPDATE / RESERVE
     with disk.storage_errors(home):
@@ -148,7 +147,7 @@ def go_on(
         new = set(frames.learnt.classes) - set(models.classes)
         left_out = {} if monitor.is_past_half() else decision.to_leave_out(new)
         if left_out:
-            go_on_without(journal, checkpoints, left_out, monitor.elapsed, _version())
+            go_on_without(journal, monitor, left_out, _version())
         else:
             with disk.storage_errors(home):
                 disk.remove(reserved)
@@ -162,7 +161,6 @@ def go_on(
         raise
     if left_out:
         del models, updated  # which would stay in memory
-        journal.take_back_attempt()  # it did not fail
         return go_on(home, journal, listener, save_seconds, keep)
     return finish(home, journal, update, keep)
 

@@ -14,7 +14,7 @@ import dataclasses
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -24,34 +24,11 @@ from typing import Any
 from reverie.device_runtime.bundle.manifest import FileRecord
 from reverie.device_runtime.errors import StorageError, UpdateError
 from reverie.device_runtime.home import audit, disk
+from reverie.device_runtime.home.schema import SCHEMA
 
 FILE = "journal.db"
 IN_SERVICE = "in service"
 """Outcome of an update that made the generation that served then."""
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS updates (
-    id INTEGER PRIMARY KEY,
-    parent TEXT NOT NULL, generation TEXT NOT NULL, frames TEXT NOT NULL, config TEXT NOT NULL, version TEXT NOT NULL,
-    begun TEXT NOT NULL, stage TEXT NOT NULL DEFAULT '', step INTEGER NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0, ended TEXT, outcome TEXT, message TEXT
-);
-CREATE UNIQUE INDEX IF NOT EXISTS one_in_progress ON updates (outcome IS NULL) WHERE outcome IS NULL;
-CREATE TABLE IF NOT EXISTS checkpoints (
-    stage TEXT PRIMARY KEY, step INTEGER NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL, size INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS audit (
-    id INTEGER PRIMARY KEY, at TEXT NOT NULL, who TEXT NOT NULL, event TEXT NOT NULL, facts TEXT NOT NULL,
-    hash TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS labels (id INTEGER PRIMARY KEY AUTOINCREMENT, label TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS frames (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, label INTEGER NOT NULL REFERENCES labels, file TEXT NOT NULL UNIQUE,
-    sha256 TEXT NOT NULL, size INTEGER NOT NULL, added TEXT NOT NULL, reason TEXT, released INTEGER NOT NULL DEFAULT 0,
-    generation TEXT, noted INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE IF NOT EXISTS purge (facts TEXT NOT NULL);
-"""
 
 
 @dataclass(frozen=True)
@@ -195,6 +172,7 @@ class Journal:
             if update is not None:
                 self._note(f"update {outcome}", generation=update.generation, message=message, **figures)
             self._db.execute("DELETE FROM checkpoints")
+            self._db.execute("DELETE FROM left_out")
             self._db.execute(
                 "UPDATE updates SET outcome = ?, message = ?, ended = ? WHERE outcome IS NULL",
                 (outcome, message, now()),
@@ -234,20 +212,32 @@ class Journal:
         if self.checkpoint_files():
             self._change("DELETE FROM checkpoints")
 
-    def begin_anew(self, version: str, kept: tuple[str, ...], left_out: Iterable[str] = ()) -> None:
+    def left_out(self) -> tuple[dict[str, str], float]:
+        """The labels that the update in progress goes on without, each with the reason, and the seconds that went."""
+        rows = self.rows("SELECT label, why, seconds FROM left_out ORDER BY label")
+        return {label: why for label, why, _ in rows}, max((seconds for _, _, seconds in rows), default=0.0)
+
+    def begin_anew(
+        self, version: str, kept: tuple[str, ...], left_out: Mapping[str, str] | None = None, seconds: float = 0.0
+    ) -> None:
         """All stages begin anew, in `version` of Reverie; the checkpoints `kept` stay.
 
-        Stored frames of the labels `left_out` stay, too, when the result is in service.
+        With labels `left_out` for the reasons there, on which so many `seconds` were spent, it goes on without them;
+        their stored frames stay when the result is in service.
         """
         with self._transaction():
             update = self.in_progress()
-            if update is not None and (left_out := list(left_out)):
+            if update is not None and left_out:
+                spent = seconds + self.left_out()[1]
+                rows = [(label, why, spent) for label, why in left_out.items()]
+                self._db.executemany("INSERT OR REPLACE INTO left_out VALUES (?, ?, ?)", rows)
+                staying = (
+                    "UPDATE frames SET generation = NULL WHERE reason IS NULL AND generation = ? AND label = "
+                    "(SELECT id FROM labels WHERE label = ?)"
+                )
+                self._db.executemany(staying, [(update.generation, label) for label in left_out])
+                self._db.execute("UPDATE updates SET attempts = 0 WHERE outcome IS NULL")
                 self._note("update begun anew", generation=update.generation, message=f"without {', '.join(left_out)}")
-            self._db.executemany(
-                "UPDATE frames SET generation = NULL WHERE reason IS NULL AND label = (SELECT id FROM labels WHERE "
-                "label = ?) AND generation = (SELECT generation FROM updates WHERE outcome IS NULL)",
-                [(label,) for label in left_out],
-            )
             stages = self._db.execute("SELECT stage FROM checkpoints").fetchall()
             gone = [(stage,) for (stage,) in stages if stage not in kept]
             self._db.executemany("DELETE FROM checkpoints WHERE stage = ?", gone)

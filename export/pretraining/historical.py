@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,11 +12,15 @@ import numpy as np
 from reverie.device_runtime.bundle.labels import check_labels
 from reverie.device_runtime.bundle.preprocess import Preprocessing, image_files, image_to_input
 from reverie.device_runtime.camera.images import read_image
-from reverie.device_runtime.errors import ExportError
+from reverie.device_runtime.errors import ExportError, FramesError
 from reverie.export.solvers.preprocessing import Stated, with_stated
 
 CHUNK = 16
 """Images that are held at a time while their features are computed."""
+MOST_DAMAGED = 0.05
+"""Share of the images that may be unreadable: more is no accident of single files."""
+OTHER_SUFFIXES = frozenset((".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".avif"))
+"""Of images in formats that are not read."""
 
 
 class Historical(NamedTuple):
@@ -27,31 +32,44 @@ class Historical(NamedTuple):
     how: Preprocessing
     grey_as_the_first: bool = False
     """Nobody has said that images are grey, but the first one is."""
+    passed_over: tuple[str, ...] = ()
+    """What of the folder is not taken, in words."""
 
 
 def find_historical(
     folder: Path, size: tuple[int, ...] | None, stated: Stated | None = None, classes: tuple[str, ...] = ()
 ) -> Historical:
-    """What `folder` holds, of which only the first image is read yet. Raises ExportError.
+    """What `folder` holds, each image read once to see that it can be. Raises ExportError.
 
-    Grey if the first image is; all images must be of one size unless `size` (H, W) is given. `stated` takes the place
-    of what would fit, `classes` gives the order of the folders instead of the alphabet.
+    Hidden files, such as those that macOS leaves beside others, are none of it. Damaged images are passed over up to
+    MOST_DAMAGED. Grey if the first image is; all images must be of one size unless `size` (H, W) is given. `stated`
+    takes the place of what would fit, `classes` gives the order of the folders instead of the alphabet.
     """
     folders = _class_folders(folder, classes)
     files: list[Path] = []
     labels: list[int] = []
+    damaged: list[Path] = []
     for index, path in enumerate(folders):
         found = image_files(path)
-        if len(found) < 2:
+        unreadable = [file for file in found if not _is_readable(file)]
+        left = [file for file in found if file not in set(unreadable)]
+        if len(left) < 2:
             raise ExportError(
-                f"{path} holds {len(found)} PNG or JPEG images: at least 2 are needed, one to train and one to "
-                "validate with; add some or remove the folder"
+                f"{path} holds {len(left)} readable PNG or JPEG images{_beside(unreadable, path)}: at least 2 are "
+                "needed, one to train and one to validate with; add some or remove the folder"
             )
-        files += found
-        labels += [index] * len(found)
+        files += left
+        labels += [index] * len(left)
+        damaged += unreadable
+    if len(damaged) > MOST_DAMAGED * (len(files) + len(damaged)):
+        raise ExportError(
+            f"{len(damaged)} of {len(files) + len(damaged)} images in {folder} cannot be read, {damaged[0]} first: "
+            "copy them again, or remove them"
+        )
     how = _preprocessing(read_image(files[0]), size, stated or {})
     guessed = how.colour == "grey" and (stated or {}).get("colour") is None
-    return Historical(files, np.asarray(labels), tuple(path.name for path in folders), how, guessed)
+    classes = tuple(path.name for path in folders)
+    return Historical(files, np.asarray(labels), classes, how, guessed, tuple(_passed_over(folders, damaged)))
 
 
 def read_images(historical: Historical) -> Iterator[np.ndarray]:
@@ -88,7 +106,44 @@ def _class_folders(folder: Path, classes: tuple[str, ...]) -> list[Path]:
         raise ExportError(
             f"--classes {','.join(classes)} are not the folders in {folder}, {', '.join(names)}: name each once"
         )
-    return sorted(folders, key=lambda path: (classes or names).index(path.name))
+    return sorted(folders, key=lambda path: (classes or _ordered(names)).index(path.name))
+
+
+def _ordered(names: tuple[str, ...]) -> tuple[str, ...]:
+    """As people count where all `names` are numbers, 2 before 10, and else as they are, in alphabetical order."""
+    numbers = all(name.isascii() and name.isdigit() for name in names)
+    return tuple(sorted(names, key=int)) if numbers else names
+
+
+def _is_readable(file: Path) -> bool:
+    try:
+        read_image(file)
+    except FramesError:
+        return False
+    return True
+
+
+def _others(folder: Path) -> Counter[str]:
+    """How many images in other formats lie in `folder`, by suffix."""
+    suffixes = (path.suffix.lower() for path in folder.iterdir() if path.name[0] != "." and path.is_file())
+    return Counter(suffix for suffix in suffixes if suffix in OTHER_SUFFIXES)
+
+
+def _beside(damaged: list[Path], folder: Path) -> str:
+    """What else lies in `folder` that might have been meant."""
+    others = [f"{count} {suffix}" for suffix, count in sorted(_others(folder).items())]
+    beside = ([f"{len(damaged)} damaged"] if damaged else []) + others
+    return f" beside {', '.join(beside)}" if beside else ""
+
+
+def _passed_over(folders: list[Path], damaged: list[Path]) -> Iterator[str]:
+    if damaged:
+        first = damaged[0].relative_to(damaged[0].parents[1])
+        yield f"{len(damaged)} images cannot be read and are passed over, {first} first"
+    others = sum((_others(folder) for folder in folders), start=Counter[str]())
+    if others:
+        told = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        yield f"images in other formats are passed over ({told}): convert them to PNG or JPEG"
 
 
 def _preprocessing(image: np.ndarray, size: tuple[int, ...] | None, stated: Stated) -> Preprocessing:

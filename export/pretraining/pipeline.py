@@ -55,7 +55,9 @@ def pretrain_folder(
     if backbone_until is None and quantise:
         raise ExportError("--quantise is for a backbone: give --backbone-until too")
     found = find_historical(images, size, stated, order)
-    compared = {"preprocessing": compare_with_callable(found.how, *compare)} if compare else {}
+    compared: dict[str, Any] = {"preprocessing": compare_with_callable(found.how, *compare)} if compare else {}
+    if found.passed_over:
+        compared["passed_over"] = list(found.passed_over)
     if backbone_until is not None and solver is not None:
         with new_folder(output) as work:
             at = Cut(solver, solver_weights, backbone_until, head, quantise)

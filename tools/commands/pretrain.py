@@ -94,7 +94,9 @@ def command(
 
 
 def _print_measured(console: Console, classes: tuple[str, ...], measured: Mapping[str, Any]) -> None:
-    """How well solver and generator do on images that they did not learn from."""
+    """How well solver and generator do on images that they did not learn from, and what was none of them."""
+    for words in measured.get("passed_over", ()):
+        console.print(words, style="yellow", markup=False, highlight=False, soft_wrap=True)
     heads = measured.get("heads", {})
     of = "images are right by cross-validation" if heads else "validation images are right"
     generated = measured.get("class_coverage")

@@ -12,7 +12,6 @@ import pytest
 from reverie.device_runtime.changes import installation, transaction
 from reverie.device_runtime.frames import frame_store
 from reverie.device_runtime.home import store
-from reverie.device_runtime.home.checkpoints import Checkpoints
 from reverie.device_runtime.home.journal import Journal
 
 
@@ -67,20 +66,20 @@ def test_its_stored_frames_stay_and_are_learnt_with_more(reverie, home, shown):
 def test_a_cut_when_a_label_is_left_out_ends_in_the_same_weights(reverie, home, shown, tmp_path, monkeypatch, before):
     uncut = Path(shutil.copytree(home, tmp_path / "uncut"))
     assert reverie("update", "--frames", shown, "--home", uncut, "--take-all").code == 0
-    save = Checkpoints.save
+    begin_anew = Journal.begin_anew
 
-    def cut(self, stage, step, state):
-        leaves_out = "seconds" in state
-        if leaves_out and before:
-            raise CutError
-        save(self, stage, step, state)
-        if leaves_out:
-            raise CutError
+    def cut(self, *arguments, **options):
+        if not before:
+            begin_anew(self, *arguments, **options)
+        raise CutError
 
     with monkeypatch.context() as patched:
-        patched.setattr(Checkpoints, "save", cut)
+        patched.setattr(Journal, "begin_anew", cut)
         with pytest.raises(CutError):
             reverie("update", "--frames", shown, "--home", home, "--take-all")
+    with closing(Journal(home)) as journal:
+        assert list(journal.left_out()[0]) == ([] if before else ["clothes"])
+        assert before or journal.in_progress().attempts == 0
     assert store.current(home) == "0000"
     with transaction.changing(home) as journal:
         generation = transaction.go_on(home, journal)
