@@ -105,7 +105,8 @@ def is_half_decoded(image: np.ndarray) -> bool:
     A wall in the same grey would be beside things, too, and not below them alone.
     """
     last = image[-1, -1].astype(int)
-    if (np.abs(LOST_COLOURS[:, : last.size] - last) > SAME).any(axis=1).all():
+    colours = LOST_COLOURS if image.ndim == 3 else LOST_COLOURS[:2, :1]
+    if (np.abs(colours - last) > SAME).any(axis=1).all():
         return False
     apart = np.asarray(cv2.absdiff(image, np.full_like(image, image[-1, -1]))).reshape(*image.shape[:2], -1)
     filled = apart.max(axis=2) <= SAME

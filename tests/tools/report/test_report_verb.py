@@ -22,7 +22,7 @@ from reverie.device_runtime.home import store
 from reverie.device_runtime.home.pictures import picture_of_classes
 
 pytest.importorskip("matplotlib", reason="plots are made by the extra `report`")
-from reverie.tools.report.page import Shown, page
+from reverie.tools.report.page import page
 
 pytestmark = pytest.mark.usefixtures("few_steps")
 
@@ -46,13 +46,6 @@ def report(reverie, tmp_path):
         return output.read_text("utf-8")
 
     return run
-
-
-@pytest.fixture
-def shown(home):
-    """What is told of generation 0, to be changed."""
-    generation = store.read_generation(home)
-    return Shown("home", generation, store.load_models(home, generation).manifest, {}, "kept", [], None, None, None)
 
 
 def figures(labels):
@@ -199,16 +192,6 @@ def test_labels_without_held_out_frames_have_no_figures(shown):
     told["classes"][0] |= {"held_out": 0, "after": None}
     told["confusion"] = {"before": {"cup": {}}, "after": {"cup": {}}}
     assert "–" in checked(page(replace(shown, report=told))).text
-
-
-def test_what_was_left_out_and_what_nothing_tells_is_told(shown):
-    unknown = "no rehearsal tells what the measures of known classes are worth"
-    judged = {"checks": [], "promoted": True, "unknown": unknown, "generator": {"promoted": True, "checks": []}}
-    report = figures(("cup",)) | {"promotion": judged, "not_learnt": {HOSTILE: "it recognises 1 of 4"}}
-    text = checked(page(replace(shown, report=report))).text
-    assert f"Not known for sure: {unknown}." in text
-    assert "Labels left out" in text
-    assert HOSTILE in text
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"classes": 3}', '{"classes": [{}], "stages": {}}', '"text"'])
