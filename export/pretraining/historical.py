@@ -55,7 +55,7 @@ def find_historical(
         left = [file for file in found if file not in set(unreadable)]
         if len(left) < 2:
             raise ExportError(
-                f"{path} holds {len(left)} readable PNG or JPEG images{_beside(unreadable, path)}: at least 2 are "
+                f"{path} holds {len(left)} PNG or JPEG images{_beside(unreadable, path)}: at least 2 are "
                 "needed, one to train and one to validate with; add some or remove the folder"
             )
         files += left

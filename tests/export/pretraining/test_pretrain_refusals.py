@@ -72,7 +72,7 @@ def pretrain(*options):
         (an_empty_class, "pictures/screw holds 0 PNG or JPEG images"),
         (one_picture_of_a_class, "holds 1 PNG or JPEG images: at least 2 are needed"),
         (another_size, "pictures/nut/d.png is 20x24 pixels"),
-        (unreadable, "pictures/nut/b.png is not a readable PNG or JPEG image"),
+        (unreadable, "images in pictures cannot be read, pictures/nut/b.png first: copy them again, or remove them"),
     ],
 )
 def test_a_folder_that_nothing_can_be_learnt_from_is_refused(pictures, refused, damage, message):
