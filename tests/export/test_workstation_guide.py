@@ -8,13 +8,16 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+import short
 import torch
 from guide import Reader, blocks, commands, pictures
 from onnx import TensorProto, helper, numpy_helper
 
 from reverie.device_runtime.changes import installation
+from reverie.device_runtime.config import UpdateConfig
 from reverie.device_runtime.frames import frame_store
 from reverie.export.pretraining import pipeline, pretrained
+from reverie.tools.rehearsal import rehearse
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +67,9 @@ def provider(workspace, monkeypatch):
     monkeypatch.setattr(pipeline, "RANGED", "small_reference:Generator")
     pictures(workspace / "photos", ["cup", "box"], 12, colour=True)
     pictures(workspace / "new-frames", ["cup", "pen"], 6)
+    pictures(workspace / "held-out", ["cup", "box"], 20, colour=True)
+    monkeypatch.setattr(rehearse, "PLAYED", ("known as another", "all known again"))
+    monkeypatch.setattr(rehearse, "UpdateConfig", lambda seed: short.few(UpdateConfig(seed=seed)))
     shutil.copytree(workspace / "photos/cup", workspace / "some-photos")
     model_file(workspace / "model.onnx")
     (workspace / "my_large_model.py").write_text(LARGE, encoding="utf-8")

@@ -21,8 +21,8 @@ LEAST = 20
 """Images of a class: half of them are tested, and what fewer say is chance."""
 MOST_SHOWN = 100
 MOST_TESTED = 300
-LEAST_CLASSES = 3
-"""Of the bundle's, so that two are known where one is hidden."""
+LEAST_CLASSES = 2
+"""Of the bundle's: of one alone nothing can be taken for another. With a third, one can be hidden."""
 
 
 class HeldOut(NamedTuple):
