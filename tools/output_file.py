@@ -29,3 +29,14 @@ def replace_output(path: Path, content: str | bytes, *, mode: int = 0o666) -> No
         with suppress(OSError):
             work.unlink()
         raise
+
+
+def replace_in_bundle(path: Path, content: bytes) -> None:
+    """Write a file of a bundle, whole and synced or not at all; everybody may read it, as no bundle is a secret.
+
+    Raises OSError.
+    """
+    from reverie.device_runtime.home import disk
+
+    disk.replace(path, content)
+    path.chmod(0o644)

@@ -50,9 +50,10 @@ def find_historical(
     labels: list[int] = []
     damaged: list[Path] = []
     for index, path in enumerate(folders):
-        found = image_files(path)
-        unreadable = [file for file in found if not _is_readable(file)]
-        left = [file for file in found if file not in set(unreadable)]
+        left: list[Path] = []
+        unreadable: list[Path] = []
+        for file in image_files(path):
+            (left if _is_readable(file) else unreadable).append(file)
         if len(left) < 2:
             raise ExportError(
                 f"{path} holds {len(left)} PNG or JPEG images{_beside(unreadable, path)}: at least 2 are "
@@ -106,7 +107,8 @@ def _class_folders(folder: Path, classes: tuple[str, ...]) -> list[Path]:
         raise ExportError(
             f"--classes {','.join(classes)} are not the folders in {folder}, {', '.join(names)}: name each once"
         )
-    return sorted(folders, key=lambda path: (classes or _ordered(names)).index(path.name))
+    order = classes or _ordered(names)
+    return sorted(folders, key=lambda path: order.index(path.name))
 
 
 def _ordered(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -123,16 +125,16 @@ def _is_readable(file: Path) -> bool:
     return True
 
 
-def _others(folder: Path) -> Counter[str]:
-    """How many images in other formats lie in `folder`, by suffix."""
-    suffixes = (path.suffix.lower() for path in folder.iterdir() if path.name[0] != "." and path.is_file())
-    return Counter(suffix for suffix in suffixes if suffix in OTHER_SUFFIXES)
+def _other_formats(folders: list[Path]) -> list[str]:
+    """How many images in other formats lie in `folders`, by suffix."""
+    paths = (path for folder in folders for path in folder.iterdir() if path.name[0] != "." and path.is_file())
+    others = Counter(path.suffix.lower() for path in paths if path.suffix.lower() in OTHER_SUFFIXES)
+    return [f"{count} {suffix}" for suffix, count in sorted(others.items())]
 
 
 def _beside(damaged: list[Path], folder: Path) -> str:
     """What else lies in `folder` that might have been meant."""
-    others = [f"{count} {suffix}" for suffix, count in sorted(_others(folder).items())]
-    beside = ([f"{len(damaged)} damaged"] if damaged else []) + others
+    beside = ([f"{len(damaged)} damaged"] if damaged else []) + _other_formats([folder])
     return f" beside {', '.join(beside)}" if beside else ""
 
 
@@ -140,10 +142,9 @@ def _passed_over(folders: list[Path], damaged: list[Path]) -> Iterator[str]:
     if damaged:
         first = damaged[0].relative_to(damaged[0].parents[1])
         yield f"{len(damaged)} images cannot be read and are passed over, {first} first"
-    others = sum((_others(folder) for folder in folders), start=Counter[str]())
+    others = ", ".join(_other_formats(folders))
     if others:
-        told = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
-        yield f"images in other formats are passed over ({told}): convert them to PNG or JPEG"
+        yield f"images in other formats are passed over ({others}): convert them to PNG or JPEG"
 
 
 def _preprocessing(image: np.ndarray, size: tuple[int, ...] | None, stated: Stated) -> Preprocessing:

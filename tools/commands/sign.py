@@ -15,9 +15,8 @@ def command(bundle: Path, key: Path) -> None:
     from reverie.device_runtime.bundle import signing
     from reverie.device_runtime.bundle.manifest import SIGNATURE
     from reverie.device_runtime.bundle.sources import Folder, accept
-    from reverie.device_runtime.home import disk
+    from reverie.tools.output_file import replace_in_bundle
 
     accepted = accept(Folder(bundle), None)
-    disk.replace(bundle / SIGNATURE, signing.sign(accepted.text, key))
-    (bundle / SIGNATURE).chmod(0o644)  # a bundle is no secret
+    replace_in_bundle(bundle / SIGNATURE, signing.sign(accepted.text, key))
     click.echo(f"{bundle} is signed; any change of it is noticed from now on")

@@ -13,7 +13,7 @@ from reverie.device_runtime.bundle.parsing import parse_manifest
 from reverie.device_runtime.bundle.rehearsal import Rehearsal
 from reverie.device_runtime.bundle.sources import Folder, accept
 from reverie.device_runtime.errors import BundleError, SignatureError
-from reverie.device_runtime.home import disk
+from reverie.tools.output_file import replace_in_bundle
 
 
 def rehearse_bundle(bundle: Path, key: Path | None, run: Callable[[Path, Manifest], Rehearsal]) -> Manifest:
@@ -36,8 +36,6 @@ def rehearse_bundle(bundle: Path, key: Path | None, run: Callable[[Path, Manifes
     parse_manifest(text, bundle)
     if key is not None:
         # Before the manifest: a cut between the two is noticed, as the signature is of another one.
-        disk.replace(bundle / SIGNATURE, signing.sign(text, key))
-        (bundle / SIGNATURE).chmod(0o644)
-    disk.replace(bundle / MANIFEST, text)
-    (bundle / MANIFEST).chmod(0o644)  # a bundle is no secret
+        replace_in_bundle(bundle / SIGNATURE, signing.sign(text, key))
+    replace_in_bundle(bundle / MANIFEST, text)
     return manifest

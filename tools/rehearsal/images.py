@@ -14,8 +14,9 @@ from reverie.device_runtime.errors import FramesError
 from reverie.device_runtime.method.labelled import label_files
 from reverie.device_runtime.method.models import Models
 from reverie.device_runtime.method.randomness import rng_for
+from reverie.tools.bench.harm.images import known_and_new
 from reverie.tools.bench.harm.kinds import Material
-from reverie.tools.rehearsal.playing import Exam
+from reverie.tools.rehearsal.playing import Asked
 
 LEAST = 20
 """Images of a class: half of them are tested, and what fewer say is chance."""
@@ -29,14 +30,12 @@ class HeldOut(NamedTuple):
     """Images by class, uint8, that may be shown; those tested, as inputs; and how many of both there are."""
 
     shown: Mapping[str, Sequence[np.ndarray]]
-    exam: Exam
+    asked: Asked
     size: int
 
     def material(self, models: Models) -> Material:
         """For `models`, some of whose classes may be hidden: what they do not know is new, if it has a class slot."""
-        known = tuple(label for label in models.classes if label in self.shown)
-        others = [label for label in self.shown if label not in known]
-        return Material(self.shown, known, tuple(others[: models.manifest.slots - len(models.classes)]))
+        return Material(self.shown, *known_and_new(self.shown, models))
 
 
 def read_held_out(folder: Path, models: Models, make: InputMaker) -> HeldOut:
@@ -63,4 +62,4 @@ def read_held_out(folder: Path, models: Models, make: InputMaker) -> HeldOut:
         tested += own
         truths += [label] * len(own)
         size += len(shown[label]) + len(own)
-    return HeldOut(shown, Exam(make.read(tested), truths), size)
+    return HeldOut(shown, Asked(make.read(tested), truths), size)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from reverie.device_runtime.camera.inputs import CHUNK, InputMaker
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.method.comparison import predict
 from reverie.device_runtime.method.labelled import Frames
 from reverie.device_runtime.method.models import Models
 from reverie.device_runtime.method.monitor import Monitor
 from reverie.device_runtime.method.update import run_update
 from reverie.device_runtime.promotion.evaluation import evaluate
 from reverie.device_runtime.promotion.kept import Kept, kept
+from reverie.tools.bench.harm.exam import Tested, right
 from reverie.tools.bench.harm.kinds import Frame
 from reverie.tools.bench.harm.outcomes import Score, total
 
@@ -23,27 +24,11 @@ LOST = 0.1
 """Share of a known class's test images that an update may lose and still count as one without harm."""
 
 
-@dataclass(frozen=True)
-class Exam:
+class Asked(NamedTuple):
     """Test images as inputs (N, *S), and the class that each shows."""
 
     inputs: np.ndarray
     truths: Sequence[str]
-
-    def scores(self, was: np.ndarray, now: np.ndarray, classes: Sequence[str]) -> dict[str, Score]:
-        """Of each of `classes` that is tested, by whether (N,) each image was right before, and is now."""
-        truths, scores = np.array(self.truths), {}
-        for label in classes:
-            rows = truths == label
-            if rows.any():
-                lost, won = int((was & ~now)[rows].sum()), int((now & ~was)[rows].sum())
-                scores[label] = Score(int(rows.sum()), int(was[rows].sum()), lost, won)
-        return scores
-
-    def right(self, models: Models) -> np.ndarray:
-        """Whether (N,) `models` take each image for what it shows."""
-        slots = [*models.classes, *[""] * (models.manifest.slots - len(models.classes))]  # a hidden one may be said
-        return np.asarray(np.array(slots)[predict(models, self.inputs)] == np.array(self.truths))
 
 
 @dataclass(frozen=True)
@@ -70,16 +55,15 @@ class Played:
 
 
 def play(
-    kind: str, models: Models, make: InputMaker, frames: Sequence[Frame], exam: Exam, config: UpdateConfig
+    kind: str, models: Models, make: InputMaker, frames: Sequence[Frame], asked: Asked, config: UpdateConfig
 ) -> Played:
     """Learn `frames`. The generator stays as it is: no judgement of a solver needs the next. Raises FramesError."""
     config = replace(config, generative=replace(config.generative, steps=0))
     updated = run_update(models, _labelled(make, frames), config, Monitor())
     figures = evaluate(models, updated.models, updated.compared)
-    was, now = exam.right(models), exam.right(updated.models)
+    tested, now = Tested(*asked, right(models, *asked)), right(updated.models, *asked)
     classes = updated.models.classes
-    scores = exam.scores(was, now, classes)
-    return Played(kind, scores, kept(figures), models.classes, now[np.isin(exam.truths, classes)])
+    return Played(kind, tested.scores(now, classes), kept(figures), models.classes, now[np.isin(asked.truths, classes)])
 
 
 def _labelled(make: InputMaker, frames: Sequence[Frame]) -> Frames:

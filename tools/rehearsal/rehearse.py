@@ -142,7 +142,7 @@ class _Rehearsal:
             material = self.held_out.material(models)
             try:
                 frames = make_frames(material, rng_for(self.seed, f"rehearsal: {kind}"))
-                done.append(play(kind, models, self.make, frames, self.held_out.exam, config))
+                done.append(play(kind, models, self.make, frames, self.held_out.asked, config))
             except (FramesError, TrainingError) as error:
                 self.told(f"{kind}: left out, {error}")
                 continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from itertools import chain
 
@@ -97,15 +96,6 @@ def test_harm_is_what_two_standard_errors_cannot_explain(lost, won, harmed):
 
 def played(bundle, folder, *kinds, tests=None):
     return {o.kind: o for o in play_kinds(bundle, find_files(folder, tests), [(kind, 0) for kind in kinds])}
-
-
-@pytest.fixture
-def images(frames_folder, test_folder, tmp_path):
-    """20 images of each class that is known, and 40 of bag and sneaker."""
-    folder = tmp_path / "images"
-    for label in LABELS:
-        shutil.copytree((frames_folder if (frames_folder / label).exists() else test_folder) / label, folder / label)
-    return folder
 
 
 @pytest.mark.slow

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -11,15 +9,6 @@ from reverie.tools.bench.harm import life
 from reverie.tools.bench.harm.images import find_files
 from reverie.tools.bench.harm.kinds import Material
 from reverie.tools.bench.harm.outcomes import HELD_BACK, PROMOTED
-
-
-@pytest.fixture
-def images(frames_folder, test_folder, tmp_path):
-    """20 images of each class that is known, and 40 of bag and sneaker."""
-    folder = tmp_path / "images"
-    shutil.copytree(test_folder, folder)
-    shutil.copytree(frames_folder, folder, dirs_exist_ok=True)
-    return folder
 
 
 @pytest.mark.slow

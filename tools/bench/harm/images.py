@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,13 +33,18 @@ class Files(NamedTuple):
 
         Raises FramesError where nothing is of a known class.
         """
-        known = tuple(label for label in models.classes if label in self.shown)
+        known, new = known_and_new(self.shown, models)
         if not known:
             raise FramesError(f"no images are of classes that the bundle knows: {', '.join(models.classes)}")
-        spare = models.manifest.slots - len(models.classes)
-        new = tuple(label for label in self.shown if label not in known)[:spare]
         images = {label: [read_image(file) for file in self.shown[label]] for label in (*known, *new)}
         return Material(images, known, new)
+
+
+def known_and_new(labels: Collection[str], models: Models) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those of `labels` that `models` know, and as many of the others as there are spare class slots."""
+    known = tuple(label for label in models.classes if label in labels)
+    others = tuple(label for label in labels if label not in known)
+    return known, others[: models.manifest.slots - len(models.classes)]
 
 
 def find_files(folder: Path, test_images: Path | None) -> Files:

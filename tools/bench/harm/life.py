@@ -12,16 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from reverie.device_runtime.changes import gathering, installation, transaction
+from reverie.device_runtime.changes import installation
 from reverie.device_runtime.config import UpdateConfig
-from reverie.device_runtime.errors import FramesError, TrainingError, UpdateError
 from reverie.device_runtime.home import store
 from reverie.device_runtime.method.randomness import rng_for
 from reverie.tools.bench.harm.exam import Exam
 from reverie.tools.bench.harm.images import Files
 from reverie.tools.bench.harm.kinds import Frame, Material, honest_frames
-from reverie.tools.bench.harm.outcomes import HELD_BACK, PROMOTED, REFUSED, total
-from reverie.tools.bench.harm.playing import write_frames
+from reverie.tools.bench.harm.outcomes import PROMOTED, total
+from reverie.tools.bench.harm.playing import show, write_frames
 
 FRAMES = 40
 """Of an update, of all its classes together."""
@@ -65,7 +64,7 @@ def live(bundle: Path, files: Files, updates: int, seed: int, *, even_without_ga
             light = 1 - (1 - DARKEST) * number / max(updates - 1, 1)
             write_frames(_frames(material, labels, light, rng), home.parent / "shown")
             began = time.monotonic()
-            outcome, why = _update(home, home.parent / "shown", UpdateConfig(seed=seed + number, promotion=promotion))
+            outcome, why = show(home, home.parent / "shown", UpdateConfig(seed=seed + number, promotion=promotion))
             seconds = time.monotonic() - began
             shutil.rmtree(home.parent / "shown")
             generation = store.read_generation(home)
@@ -98,20 +97,6 @@ def _labels(material: Material, number: int, rng: np.random.Generator) -> list[s
 def _frames(material: Material, labels: Sequence[str], light: float, rng: np.random.Generator) -> list[Frame]:
     frames = [frame for label in labels for frame in honest_frames(material, label, FRAMES // SHOWN, rng)]
     return [frame._replace(image=(frame.image * light).astype(np.uint8)) for frame in frames]
-
-
-def _update(home: Path, folder: Path, config: UpdateConfig) -> tuple[str, str]:
-    """What became of an update, and why not."""
-    with transaction.changing(home) as journal:
-        try:
-            gathering.begin(home, journal, folder, config)
-        except FramesError as error:
-            return HELD_BACK, str(error)
-        try:
-            transaction.go_on(home, journal)
-        except (UpdateError, FramesError, TrainingError):
-            return REFUSED, journal.updates()[-1].message or ""
-    return PROMOTED, ""
 
 
 def to_rows(lived: Sequence[Lived]) -> list[tuple[str, ...]]:

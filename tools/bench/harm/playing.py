@@ -76,18 +76,28 @@ def _play(bundle: Path, where: Path, frames: Sequence[Frame], seed: int, honest:
 def update(bundle: Path, home: Path, folder: Path, config: UpdateConfig) -> Played:
     """Install `bundle` into the new `home` and show it the frames in `folder`. Raises ReverieError."""
     installation.install(bundle, home)
+    outcome, why = show(home, folder, config)
+    if outcome == HELD_BACK:
+        return Played(outcome, why.replace(f"{folder}/", ""), None)
+    if outcome == REFUSED:
+        made = [store.load_models(home, _rejected(home, name)) for name in store.rejected(home)]
+        return Played(outcome, why, made[-1] if made else None)
+    serving = store.read_generation(home)
+    return Played(outcome, _set_aside(home, serving.name), store.load_models(home, serving))
+
+
+def show(home: Path, folder: Path, config: UpdateConfig) -> tuple[str, str]:
+    """What becomes of an update of `home` with the frames in `folder`, and why it does not serve."""
     with transaction.changing(home) as journal:
         try:
             gathering.begin(home, journal, folder, config)
         except FramesError as error:
-            return Played(HELD_BACK, str(error).replace(f"{folder}/", ""), None)
+            return HELD_BACK, str(error)
         try:
-            serving = transaction.go_on(home, journal)
+            transaction.go_on(home, journal)
         except (UpdateError, FramesError, TrainingError):
-            ended = journal.updates()[-1]
-            made = store.load_models(home, _rejected(home, ended.generation)) if store.rejected(home) else None
-            return Played(REFUSED, ended.message or "", made)
-    return Played(PROMOTED, _set_aside(home, serving.name), store.load_models(home, serving))
+            return REFUSED, journal.updates()[-1].message or ""
+    return PROMOTED, ""
 
 
 def write_frames(frames: Sequence[Frame], folder: Path) -> None:
